@@ -41,13 +41,19 @@ pub struct Range {
 impl Range {
     /// All keys with a prefix, now.
     pub fn prefix(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), ..Self::default() }
+        Self {
+            prefix: prefix.into(),
+            ..Self::default()
+        }
     }
 
     /// The same at a past revision.
     #[must_use]
     pub fn at(self, revision: Revision) -> Self {
-        Self { at: Some(revision), ..self }
+        Self {
+            at: Some(revision),
+            ..self
+        }
     }
 
     /// The same with at most `limit` records a page.
@@ -59,7 +65,10 @@ impl Range {
     /// The same from the key after `key` on.
     #[must_use]
     pub fn after(self, key: Key) -> Self {
-        Self { after: Some(key), ..self }
+        Self {
+            after: Some(key),
+            ..self
+        }
     }
 }
 

@@ -79,7 +79,10 @@ impl Txn {
     /// The record of `key` must be the one that `revision` wrote.
     #[must_use]
     pub fn expect(mut self, key: impl Into<Key>, revision: Revision) -> Self {
-        self.compares.push(Compare { key: key.into(), revision });
+        self.compares.push(Compare {
+            key: key.into(),
+            revision,
+        });
         self
     }
 
@@ -92,14 +95,22 @@ impl Txn {
     /// Writes `value`.
     #[must_use]
     pub fn put(mut self, key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
-        self.ops.push(Op::Put { key: key.into(), value: value.into(), ttl: None });
+        self.ops.push(Op::Put {
+            key: key.into(),
+            value: value.into(),
+            ttl: None,
+        });
         self
     }
 
     /// Writes `value`, to be gone after `ttl`.
     #[must_use]
     pub fn put_for(mut self, key: impl Into<Key>, value: impl Into<Bytes>, ttl: Duration) -> Self {
-        self.ops.push(Op::Put { key: key.into(), value: value.into(), ttl: Some(ttl) });
+        self.ops.push(Op::Put {
+            key: key.into(),
+            value: value.into(),
+            ttl: Some(ttl),
+        });
         self
     }
 
@@ -114,7 +125,11 @@ impl Txn {
     pub fn check(&self) -> Result<(), Error> {
         for (what, size) in [("operations", self.ops.len()), ("comparisons", self.compares.len())] {
             if size > MAX_OPS {
-                return Err(Error::TooLarge { what, size, limit: MAX_OPS });
+                return Err(Error::TooLarge {
+                    what,
+                    size,
+                    limit: MAX_OPS,
+                });
             }
         }
         let mut seen = HashSet::new();
@@ -136,7 +151,11 @@ impl Txn {
             check_key(&compare.key)?;
         }
         if size > MAX_TXN_BYTES {
-            return Err(Error::TooLarge { what: "bytes", size, limit: MAX_TXN_BYTES });
+            return Err(Error::TooLarge {
+                what: "bytes",
+                size,
+                limit: MAX_TXN_BYTES,
+            });
         }
         Ok(())
     }
@@ -154,7 +173,11 @@ impl Op {
 fn check_key(key: &Key) -> Result<(), Error> {
     match key.len() {
         0 => Err(Error::Invalid("a key is empty")),
-        size if size > MAX_KEY_BYTES => Err(Error::TooLarge { what: "bytes in a key", size, limit: MAX_KEY_BYTES }),
+        size if size > MAX_KEY_BYTES => Err(Error::TooLarge {
+            what: "bytes in a key",
+            size,
+            limit: MAX_KEY_BYTES,
+        }),
         _ => Ok(()),
     }
 }
