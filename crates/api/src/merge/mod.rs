@@ -1,0 +1,1 @@
+//! Patches and server-side apply over the schema table. No kind is named here.
