@@ -1,0 +1,1 @@
+//! Ownership and apply over small schemas made by hand.

@@ -1,0 +1,1 @@
+//! Strategic merge over a small schema made by hand.

@@ -1,0 +1,1 @@
+//! Walkers over small schemas made by hand.
