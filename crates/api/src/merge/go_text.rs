@@ -84,41 +84,6 @@ pub(super) fn float_text(float: f64, least: i32) -> String {
     format!("{mantissa}e{sign}{:0width$}", exponent.abs())
 }
 
-/// A string as Go's `%q` prints it.
-pub(super) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            low if (low as u32) < 0x20 || low as u32 == 0x7f => _ = write!(out, "\\x{:02x}", low as u32),
-            high if !is_printable(high) && (high as u32) < 0x1_0000 => _ = write!(out, "\\u{:04x}", high as u32),
-            high if !is_printable(high) => _ = write!(out, "\\U{:08x}", high as u32),
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// Whether Go calls a character printable: letters, marks, numbers, punctuation, symbols and the plain space. Unassigned
-/// characters are taken for printable here.
-pub(super) fn is_printable(character: char) -> bool {
-    character == ' '
-        || !(character.is_control()
-            || character.is_whitespace()
-            || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0001}'..='\u{e007f}'))
-}
-
 /// The name of a JSON kind as Go's `encoding/json` calls it in its errors.
 pub(super) fn json_kind(value: &Value) -> &'static str {
     match value {
@@ -157,10 +122,5 @@ mod tests {
         assert_eq!(plain(&json!(1e21)), "1e+21");
         assert_eq!(plain(&json!(0.00001)), "1e-05");
         assert_eq!(plain(&json!(100000.0)), "100000");
-    }
-
-    #[test]
-    fn strings_quote_like_go() {
-        assert_eq!(quoted("a\"b\n\u{1}ü\u{200b}"), "\"a\\\"b\\n\\x01ü\\u200b\"");
     }
 }

@@ -1,5 +1,7 @@
 //! Why a patch or an apply is refused, with the texts and codes that Kubernetes gives.
 
+use meta::{Cause, Details, Status};
+
 use crate::merge::apply::Conflict;
 
 /// Why a patch or an apply is refused. Becomes the `Status` that Kubernetes answers with.
@@ -33,5 +35,26 @@ pub enum Problem {
 impl Problem {
     pub(super) fn unprocessable(reason: impl Into<String>) -> Self {
         Self::Unprocessable { reason: reason.into() }
+    }
+}
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        let message = problem.to_string();
+        match problem {
+            Problem::BadRequest(_) => Self::bad_request(message),
+            Problem::TooManyOperations { .. } => Self::too_large(message),
+            Problem::Unprocessable { .. } => Self::failure(422, "Invalid", message).with_details(Details::default()),
+            Problem::Conflicts(conflicts) => Self::apply_conflict(conflicts.iter().map(cause).collect(), message),
+            Problem::Plain(_) => Self::failure(500, "", message),
+        }
+    }
+}
+
+fn cause(conflict: &Conflict) -> Cause {
+    Cause {
+        reason: "FieldManagerConflict".into(),
+        message: conflict.message(),
+        field: conflict.path.to_string(),
     }
 }

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::managed::Managed;
-use crate::merge::go_text;
 
 /// How long a manager's name may be.
 const MAX_NAME: usize = 128;
@@ -15,13 +14,18 @@ pub fn manager_name(field_manager: &str, user_agent: &str) -> String {
     }
     let product = user_agent.split('/').next().unwrap_or_default();
     let mut name = String::new();
-    for character in product.chars().filter(|character| go_text::is_printable(*character)) {
+    for character in product.chars().filter(|character| is_printable(*character)) {
         if name.len() + character.len_utf8() > MAX_NAME {
             break;
         }
         name.push(character);
     }
     name
+}
+
+/// Whether Go calls a character printable, for the characters that a User-Agent can hold.
+fn is_printable(character: char) -> bool {
+    character == ' ' || !(character.is_control() || character.is_whitespace())
 }
 
 /// Whether managedFields can be read: what mutating admission left of them is thrown away when not, with this reason as

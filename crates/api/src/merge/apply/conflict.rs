@@ -2,7 +2,6 @@
 
 use super::managed::{Manager, Operation};
 use crate::merge::fields::Path;
-use crate::merge::go_text;
 
 /// A field that the applier wants to change and that somebody else owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +59,9 @@ fn identity(manager: &Manager) -> String {
 }
 
 fn shown(manager: &Manager) -> String {
-    let mut text = go_text::quoted(&manager.name);
+    let mut text = meta::quote(&manager.name);
     if !manager.subresource.is_empty() {
-        text += &format!(" with subresource {}", go_text::quoted(&manager.subresource));
+        text += &format!(" with subresource {}", meta::quote(&manager.subresource));
     }
     if manager.operation == Operation::Update {
         text += &format!(" using {}", manager.api_version);

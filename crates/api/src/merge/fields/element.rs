@@ -256,7 +256,7 @@ impl fmt::Display for Scalar {
         match self {
             Self::Int(int) => write!(f, "{int}"),
             Self::Float(float) => f.write_str(&go_text::float_text(*float, -4)),
-            Self::Text(text) => f.write_str(&go_text::quoted(text)),
+            Self::Text(text) => f.write_str(&meta::quote(text)),
             Self::Bool(flag) => write!(f, "{flag}"),
             Self::Tree(tree) => write!(f, "{tree}"),
             Self::Null => f.write_str("null"),

@@ -78,7 +78,7 @@ pub(super) fn bad_kind(expected: &Value, got: &Value) -> Fault {
 fn unknown(body: &str, name: &str) -> Fault {
     Fault::Other(format!(
         "unable to find api field in struct {body} for the json field {}",
-        go_text::quoted(name)
+        meta::quote(name)
     ))
 }
 

@@ -72,7 +72,7 @@ fn keyed_element(schema: &Schema, list: &List, item: &Value) -> Result<Element, 
         }
     }
     if fields.is_empty() {
-        let keys: Vec<String> = list.keys.iter().map(|key| crate::merge::go_text::quoted(key)).collect();
+        let keys: Vec<String> = list.keys.iter().map(|key| meta::quote(key)).collect();
         return Err(format!(
             "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values \
              for any key fields)",

@@ -136,7 +136,7 @@ fn literal(value: &Value) -> String {
         Value::Object(map) => {
             let entries: Vec<String> = map
                 .iter()
-                .map(|(name, value)| format!("{}:{}", go_text::quoted(name), literal(value)))
+                .map(|(name, value)| format!("{}:{}", meta::quote(name), literal(value)))
                 .collect();
             format!("map[string]interface {{}}{{{}}}", entries.join(", "))
         }
@@ -144,7 +144,7 @@ fn literal(value: &Value) -> String {
             let items: Vec<String> = items.iter().map(literal).collect();
             format!("[]interface {{}}{{{}}}", items.join(", "))
         }
-        Value::String(text) => go_text::quoted(text),
+        Value::String(text) => meta::quote(text),
         Value::Null => "interface {}(nil)".into(),
         scalar => go_text::plain(scalar),
     }
