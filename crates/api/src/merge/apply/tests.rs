@@ -1,1 +1,0 @@
-//! Ownership and apply over small schemas made by hand.

@@ -1,1 +1,0 @@
-//! Strategic merge over a small schema made by hand.

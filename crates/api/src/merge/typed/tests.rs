@@ -1,1 +1,0 @@
-//! Walkers over small schemas made by hand.
