@@ -1,1 +1,173 @@
 //! What Kubernetes writes by hand for each kind: defaults, validation, update strategy, columns. One small file per kind.
+//!
+//! All rules work on JSON trees of built-in kinds that the codec has already checked against the schema table, so types
+//! are right and unknown fields are gone. A rule never does I/O, never allocates names, addresses or ports, and never
+//! knows who asks: admission and allocation are the server's. `null`, and a field that is absent, are the same here.
+
+mod age;
+mod base64;
+mod check;
+mod column;
+mod config_map;
+mod daemon_set;
+mod deployment;
+mod endpoints;
+mod form;
+mod kinds;
+mod metadata;
+mod namespace;
+mod node;
+mod persistent_volume_claim;
+mod pod;
+mod replica_set;
+mod resources;
+mod selector;
+mod service;
+mod stateful_set;
+mod strategy;
+mod view;
+mod workload;
+
+use jiff::Timestamp;
+use meta::FieldError;
+use serde_json::Value;
+
+pub use age::{human_duration, since};
+pub use kinds::{of, other};
+
+/// One column of the table that `kubectl get` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The heading.
+    pub name: &'static str,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub kind: &'static str,
+    /// `name` for the column that identifies the object, else empty.
+    pub format: &'static str,
+    /// What the column says, for people.
+    pub description: &'static str,
+    /// 0 is always shown, higher ones only with `-o wide`.
+    pub priority: i32,
+}
+
+/// Who asks, for the few kinds that record it in their spec.
+#[derive(Clone, Copy, Debug)]
+pub struct Requester<'a> {
+    /// The user name.
+    pub name: &'a str,
+    /// The user's uid, empty when there is none.
+    pub uid: &'a str,
+    /// The groups.
+    pub groups: &'a [String],
+    /// Further attributes, as in `authentication.k8s.io` `UserInfo.extra`; `Null` when there are none.
+    pub extra: &'a Value,
+}
+
+/// The hand-written rules of one kind.
+///
+/// The server calls, on create: [`default`](Rules::default) (also after admission changed the object),
+/// [`prepare_create`](Rules::prepare_create), [`validate_create`](Rules::validate_create),
+/// [`canonicalize`](Rules::canonicalize). On update the same with the stored object beside it.
+pub trait Rules: Sync {
+    /// Whether objects of this kind live in a namespace.
+    fn namespaced(&self) -> bool {
+        true
+    }
+
+    /// Fills in what the client left out.
+    fn default(&self, object: &mut Value) {
+        let _ = object;
+    }
+
+    /// Resets what a client may not set on create, and computes what the server sets.
+    fn prepare_create(&self, object: &mut Value) {
+        let _ = object;
+    }
+
+    /// Resets what an update through the main resource may not change, and counts `metadata.generation`.
+    fn prepare_update(&self, object: &mut Value, old: &Value) {
+        let _ = (object, old);
+    }
+
+    /// Resets what an update through `/status` may not change: all but the status, unless the kind says otherwise.
+    fn prepare_status(&self, object: &mut Value, old: &Value) {
+        strategy::keep_all_but_status(object, old);
+    }
+
+    /// Resets what an update through another subresource that writes the object may not change (`approval` of a
+    /// CertificateSigningRequest, `finalize` of a Namespace, `ephemeralcontainers` and `resize` of a Pod).
+    fn prepare_subresource(&self, subresource: &str, object: &mut Value, old: &Value) {
+        let _ = subresource;
+        self.prepare_status(object, old);
+    }
+
+    /// Records who creates the object, where the kind has a place for it.
+    fn record_requester(&self, object: &mut Value, requester: &Requester<'_>) {
+        let _ = (object, requester);
+    }
+
+    /// Everything that is wrong with a new object; empty when it may be stored.
+    fn validate_create(&self, object: &Value) -> Vec<FieldError>;
+
+    /// Everything that is wrong with replacing `old` by `object` through the main resource.
+    fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError>;
+
+    /// Everything that is wrong with replacing `old` by `object` through `/status`.
+    fn validate_status(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        metadata::check_update(object, old)
+    }
+
+    /// Everything that is wrong with replacing `old` by `object` through another subresource.
+    fn validate_subresource(&self, subresource: &str, object: &Value, old: &Value) -> Vec<FieldError> {
+        let _ = subresource;
+        self.validate_status(object, old)
+    }
+
+    /// Brings a valid object into the form that is stored.
+    fn canonicalize(&self, object: &mut Value) {
+        let _ = object;
+    }
+
+    /// The names that a field selector may use with this kind.
+    fn selectable(&self) -> &'static [&'static str] {
+        if self.namespaced() {
+            &["metadata.name", "metadata.namespace"]
+        } else {
+            &["metadata.name"]
+        }
+    }
+
+    /// The values of [`selectable`](Rules::selectable) in this object, in the same order.
+    fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        self.selectable()
+            .iter()
+            .map(|name| (*name, view::text_at(object, name).to_owned()))
+            .collect()
+    }
+
+    /// How many seconds a deletion waits for the object to end by itself; `None` when the kind goes at once.
+    fn grace_period(&self, object: &Value, requested: Option<i64>) -> Option<i64> {
+        let _ = (object, requested);
+        None
+    }
+
+    /// Whether a PUT to a name that doesn't exist creates it.
+    fn create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update without `metadata.resourceVersion` overwrites what is there.
+    fn unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// The columns of the table, those of `-o wide` included.
+    fn columns(&self) -> &'static [Column] {
+        age::NAME_AND_AGE
+    }
+
+    /// One object's row; one cell for each of [`columns`](Rules::columns).
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        vec![view::text_at(object, "metadata.name").into(), age::cell(object, now)]
+    }
+}

@@ -1,0 +1,80 @@
+//! The forms of addresses and path segments, beside those of names that `meta` has. Each check returns every reason
+//! why a text isn't of the form.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+pub(crate) use meta::names::{
+    config_key, dns_label, dns_subdomain, dns1035_label as dns_1035_label, env_var_name, http_header_name, label_value,
+    percent, port_name, qualified_name, wildcard_dns_subdomain,
+};
+
+/// What may be one segment of a URL path.
+pub(crate) fn path_segment(value: &str) -> Vec<String> {
+    if matches!(value, "." | "..") {
+        return vec![format!("may not be '{value}'")];
+    }
+    path_segment_prefix(value)
+}
+
+/// What may begin a segment of a URL path.
+pub(crate) fn path_segment_prefix(value: &str) -> Vec<String> {
+    ["/", "%"]
+        .iter()
+        .filter(|bad| value.contains(**bad))
+        .map(|bad| format!("may not contain '{bad}'"))
+        .collect()
+}
+
+/// An IPv4 or IPv6 address.
+pub(crate) fn ip(value: &str) -> Vec<String> {
+    if value.parse::<Ipv4Addr>().is_ok() || value.parse::<Ipv6Addr>().is_ok() {
+        Vec::new()
+    } else {
+        vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+    }
+}
+
+/// An address, a slash and the length of a prefix.
+pub(crate) fn cidr(value: &str) -> Vec<String> {
+    let good = value.split_once('/').is_some_and(|(address, length)| {
+        let most = if address.parse::<Ipv4Addr>().is_ok() {
+            32
+        } else if address.parse::<Ipv6Addr>().is_ok() {
+            128
+        } else {
+            return false;
+        };
+        let plain = !length.is_empty() && length.len() <= 3 && length.bytes().all(|b| b.is_ascii_digit());
+        plain && length.parse::<u8>().is_ok_and(|length| length <= most)
+    });
+    if good {
+        Vec::new()
+    } else {
+        vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_and_refuses() {
+        for (check, good, bad) in [
+            (
+                cidr as fn(&str) -> Vec<String>,
+                ["10.0.0.0/8", "fd00::/64"],
+                ["10.0.0.0", "10.0.0.0/33"],
+            ),
+            (ip, ["10.0.0.1", "::1"], ["10.0.0", "010.0.0.1"]),
+            (path_segment, ["a:b", "A"], ["..", "a/b"]),
+        ] {
+            for value in good {
+                assert!(check(value).is_empty(), "{value:?}: {:?}", check(value));
+            }
+            for value in bad {
+                assert!(!check(value).is_empty(), "{value:?} passed");
+            }
+        }
+    }
+}
