@@ -37,7 +37,10 @@ pub struct Attachment {
 impl Attachment {
     /// The primary address.
     pub fn address(&self) -> IpAddr {
-        self.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+        self.addresses
+            .first()
+            .copied()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 }
 
@@ -74,7 +77,9 @@ pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<(), Error> {
 
 /// Removes the route to a slot, so that its address leads nowhere; the link itself is slow to delete.
 pub(crate) fn unroute(host: &mut Socket, name: &str, address: Ipv4Addr) -> Result<Option<u32>, Error> {
-    let Some(found) = find(host, name)? else { return Ok(None) };
+    let Some(found) = find(host, name)? else {
+        return Ok(None);
+    };
     let mut messages = Messages::default();
     link::delete_route(&mut messages, route_to(found.index, address, None));
     match host.transact(&messages) {
@@ -102,7 +107,9 @@ pub(crate) fn find(host: &mut Socket, name: &str) -> Result<Option<link::Link>, 
 
 /// Sends requests of which each must succeed.
 pub(crate) fn send(socket: &mut Socket, messages: &Messages) -> Result<(), Error> {
-    socket.transact(messages).map_err(|refused| Error::kernel(refused.what, refused.source))
+    socket
+        .transact(messages)
+        .map_err(|refused| Error::kernel(refused.what, refused.source))
 }
 
 fn index_of(socket: &mut Socket, name: &str) -> Result<u32, Error> {
@@ -120,7 +127,14 @@ fn pod_side(index: u32, plan: &Plan<'_>) -> Messages {
     let to_gateway = route_to(index, GATEWAY, None);
     link::add_route(&mut messages, to_gateway);
     let all = Ipv4Net::default();
-    link::add_route(&mut messages, NewRoute { destination: all, gateway: Some(GATEWAY), ..to_gateway });
+    link::add_route(
+        &mut messages,
+        NewRoute {
+            destination: all,
+            gateway: Some(GATEWAY),
+            ..to_gateway
+        },
+    );
     messages
 }
 
@@ -129,7 +143,11 @@ fn host_side(index: u32, plan: &Plan<'_>) -> Messages {
     link::no_ipv6_address(&mut messages, index);
     // A pod can't use another one's address. Replies to 127.0.0.1 come in here too; what pods send there themselves is
     // dropped by a rule.
-    let settings = [(setting::RP_FILTER, 1), (setting::ROUTE_LOCALNET, 1), (setting::SEND_REDIRECTS, 0)];
+    let settings = [
+        (setting::RP_FILTER, 1),
+        (setting::ROUTE_LOCALNET, 1),
+        (setting::SEND_REDIRECTS, 0),
+    ];
     link::set_up(&mut messages, index, &settings);
     link::add_neighbour(&mut messages, index, plan.address, pod_mac(plan.address));
     link::add_route(&mut messages, route_to(index, plan.address, Some(plan.node_address)));
@@ -137,7 +155,13 @@ fn host_side(index: u32, plan: &Plan<'_>) -> Messages {
 }
 
 fn route_to(link: u32, address: Ipv4Addr, source: Option<Ipv4Addr>) -> NewRoute {
-    NewRoute { destination: single(address), link, gateway: None, source, mtu: None }
+    NewRoute {
+        destination: single(address),
+        link,
+        gateway: None,
+        source,
+        mtu: None,
+    }
 }
 
 /// The network of one address.

@@ -26,7 +26,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The two ranges of one instance overlap.
-    #[error("the pod range {pods} and the service range {services} overlap: choose another --pod-cidr or --service-cidr")]
+    #[error(
+        "the pod range {pods} and the service range {services} overlap: choose another --pod-cidr or --service-cidr"
+    )]
     OwnRanges {
         /// The range of pods.
         pods: Ipv4Net,
@@ -59,7 +61,9 @@ pub enum Error {
         flag: &'static str,
     },
     /// The host's own filter drops forwarded packets in a place where no rule of ours can help.
-    #[error("the host drops forwarded packets ({place}): allow those of links named {links}*, or set its policy to accept")]
+    #[error(
+        "the host drops forwarded packets ({place}): allow those of links named {links}*, or set its policy to accept"
+    )]
     ForwardPolicy {
         /// Whose policy it is.
         place: String,
@@ -103,11 +107,17 @@ impl Error {
     pub(crate) fn kernel(what: impl Into<String>, source: io::Error) -> Error {
         match source.raw_os_error() {
             Some(libc::EPERM) => Error::Privilege(source),
-            _ => Error::Kernel { what: what.into(), source },
+            _ => Error::Kernel {
+                what: what.into(),
+                source,
+            },
         }
     }
 
     pub(crate) fn file(path: impl Into<PathBuf>, source: io::Error) -> Error {
-        Error::File { path: path.into(), source }
+        Error::File {
+            path: path.into(),
+            source,
+        }
     }
 }

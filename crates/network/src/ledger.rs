@@ -52,8 +52,17 @@ impl Ledger {
             Err(source) => return Err(Error::file(path, source)),
         };
         let file = rewrite(&path, &entries).map_err(|source| Error::file(&path, source))?;
-        let next = last.filter(|address| range.contains(address)).map_or(0, |last| offset(range, last) + 1);
-        Ok(Ledger { path, file, range, entries, resting: VecDeque::new(), next })
+        let next = last
+            .filter(|address| range.contains(address))
+            .map_or(0, |last| offset(range, last) + 1);
+        Ok(Ledger {
+            path,
+            file,
+            range,
+            entries,
+            resting: VecDeque::new(),
+            next,
+        })
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (SlotId, Entry)> {
@@ -71,7 +80,13 @@ impl Ledger {
         }
         let address = self.free_address(Instant::now()).ok_or(Error::NoAddress(self.range))?;
         self.append(&format!("+ {slot} {address}\n"))?;
-        self.entries.insert(slot, Entry { address, complete: false });
+        self.entries.insert(
+            slot,
+            Entry {
+                address,
+                complete: false,
+            },
+        );
         self.next = offset(self.range, address) + 1;
         Ok(address)
     }
@@ -87,7 +102,9 @@ impl Ledger {
 
     /// Gives a slot's address back; it rests before it is used again.
     pub(crate) fn release(&mut self, slot: SlotId) -> Result<Option<Entry>, Error> {
-        let Some(entry) = self.entries.get(&slot).copied() else { return Ok(None) };
+        let Some(entry) = self.entries.get(&slot).copied() else {
+            return Ok(None);
+        };
         self.append(&format!("- {slot}\n"))?;
         self.entries.remove(&slot);
         self.resting.push_back((entry.address, Instant::now()));
@@ -96,7 +113,11 @@ impl Ledger {
 
     /// The next address that nobody has. When only resting ones are left, the one that rests longest is taken.
     fn free_address(&mut self, now: Instant) -> Option<Ipv4Addr> {
-        while self.resting.front().is_some_and(|(_, since)| now.duration_since(*since) >= REST) {
+        while self
+            .resting
+            .front()
+            .is_some_and(|(_, since)| now.duration_since(*since) >= REST)
+        {
             self.resting.pop_front();
         }
         let taken: std::collections::HashSet<Ipv4Addr> = self.entries.values().map(|entry| entry.address).collect();
@@ -107,12 +128,21 @@ impl Ledger {
         let base = u32::from(self.range.network()) + 2;
         let from = self.next.saturating_sub(2) % usable.max(1);
         let candidate = |step: u32| Ipv4Addr::from(base + (from + step) % usable);
-        let fresh = (0..usable).map(candidate).find(|address| !taken.contains(address) && !resting.contains(address));
-        fresh.or_else(|| self.resting.iter().map(|(address, _)| *address).find(|address| !taken.contains(address)))
+        let fresh = (0..usable)
+            .map(candidate)
+            .find(|address| !taken.contains(address) && !resting.contains(address));
+        fresh.or_else(|| {
+            self.resting
+                .iter()
+                .map(|(address, _)| *address)
+                .find(|address| !taken.contains(address))
+        })
     }
 
     fn append(&mut self, line: &str) -> Result<(), Error> {
-        self.file.write_all(line.as_bytes()).map_err(|source| Error::file(&self.path, source))
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(|source| Error::file(&self.path, source))
     }
 }
 
@@ -130,11 +160,20 @@ fn read(text: &str) -> Option<(BTreeMap<SlotId, Entry>, Option<Ipv4Addr>)> {
     let (mut entries, mut last) = (BTreeMap::new(), None);
     for line in rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
         let mut words = line.split(' ');
-        let (verb, slot) = (words.next(), words.next().and_then(|word| word.parse().ok()).map(SlotId));
+        let (verb, slot) = (
+            words.next(),
+            words.next().and_then(|word| word.parse().ok()).map(SlotId),
+        );
         let address = words.next().and_then(|word| word.parse::<Ipv4Addr>().ok());
         match (verb, slot, address) {
             (Some("+"), Some(slot), Some(address)) => {
-                entries.insert(slot, Entry { address, complete: false });
+                entries.insert(
+                    slot,
+                    Entry {
+                        address,
+                        complete: false,
+                    },
+                );
                 last = Some(address);
             }
             (Some("="), Some(slot), None) => {
@@ -194,7 +233,16 @@ mod tests {
             ledger = open(dir.path());
         }
         let entries: Vec<_> = ledger.entries().collect();
-        assert_eq!(entries, [(SlotId(2), Entry { address: Ipv4Addr::new(10, 9, 0, 3), complete: true })]);
+        assert_eq!(
+            entries,
+            [(
+                SlotId(2),
+                Entry {
+                    address: Ipv4Addr::new(10, 9, 0, 3),
+                    complete: true
+                }
+            )]
+        );
         assert_eq!(ledger.reserve(SlotId(3)).unwrap(), Ipv4Addr::new(10, 9, 0, 4));
     }
 
@@ -215,7 +263,11 @@ mod tests {
     #[test]
     fn a_cut_line_is_ignored_and_another_version_refused() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), format!("{FIRST_LINE}\n+ 1 10.9.0.2\n= 1\n+ 2 10.9.")).unwrap();
+        fs::write(
+            dir.path().join(FILE),
+            format!("{FIRST_LINE}\n+ 1 10.9.0.2\n= 1\n+ 2 10.9."),
+        )
+        .unwrap();
         assert_eq!(open(dir.path()).entries().count(), 1);
         fs::write(dir.path().join(FILE), "gantry-network-ledger 2\n").unwrap();
         let range = "10.9.0.0/29".parse().unwrap();

@@ -7,14 +7,25 @@
 
 mod attach;
 mod config;
+mod conntrack;
 mod error;
+mod forward;
+mod host;
+mod layout;
 mod ledger;
 mod link;
 mod netlink;
 mod netns;
+mod network;
+mod nft;
+mod services;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use attach::{Attachment, GATEWAY, POD_LINK};
 pub use config::{Config, InstanceId, SlotId};
 pub use error::Error;
+pub use network::{Dump, Errors, Network, purge};
+pub use services::Applied;
 pub use table::{Endpoint, LocalService, Protocol, Service, ServicePort, ServiceTable};

@@ -74,67 +74,103 @@ pub(crate) struct Pair<'a> {
 /// Makes a pair of links, the second one right in its namespace: moving it there later would cost milliseconds.
 pub(crate) fn add_pair(messages: &mut Messages, pair: &Pair<'_>) {
     let what = format!("making the link {}", pair.name);
-    messages.push(libc::RTM_NEWLINK, ACK | CREATE | EXCLUSIVE, what, &link_header(0, 0), |link| {
-        link.text(libc::IFLA_IFNAME, pair.name).u32(libc::IFLA_MTU, pair.mtu).bytes(libc::IFLA_ADDRESS, &pair.mac);
-        link.nest(libc::IFLA_LINKINFO, |info| {
-            info.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
-                data.nest(VETH_INFO_PEER, |peer| {
-                    peer.raw(&link_header(0, 0)).text(libc::IFLA_IFNAME, pair.peer_name);
-                    peer.u32(libc::IFLA_MTU, pair.mtu).bytes(libc::IFLA_ADDRESS, &pair.peer_mac);
-                    peer.u32(libc::IFLA_NET_NS_FD, pair.peer_namespace.as_raw_fd() as u32);
-                });
+    messages.push(
+        libc::RTM_NEWLINK,
+        ACK | CREATE | EXCLUSIVE,
+        what,
+        &link_header(0, 0),
+        |link| {
+            link.text(libc::IFLA_IFNAME, pair.name)
+                .u32(libc::IFLA_MTU, pair.mtu)
+                .bytes(libc::IFLA_ADDRESS, &pair.mac);
+            link.nest(libc::IFLA_LINKINFO, |info| {
+                info.text(libc::IFLA_INFO_KIND, "veth")
+                    .nest(libc::IFLA_INFO_DATA, |data| {
+                        data.nest(VETH_INFO_PEER, |peer| {
+                            peer.raw(&link_header(0, 0)).text(libc::IFLA_IFNAME, pair.peer_name);
+                            peer.u32(libc::IFLA_MTU, pair.mtu)
+                                .bytes(libc::IFLA_ADDRESS, &pair.peer_mac);
+                            peer.u32(libc::IFLA_NET_NS_FD, pair.peer_namespace.as_raw_fd() as u32);
+                        });
+                    });
             });
-        });
-    });
+        },
+    );
 }
 
 /// Sets a link up, with IPv4 settings and no IPv6 address of its own.
 pub(crate) fn set_up(messages: &mut Messages, index: u32, settings: &[(u16, u32)]) {
     let up = libc::IFF_UP as u32;
-    messages.push(libc::RTM_NEWLINK, ACK, format!("setting link {index} up"), &link_header(index, up), |link| {
-        if settings.is_empty() {
-            return;
-        }
-        link.nest(libc::IFLA_AF_SPEC, |families| {
-            families.nest(u16::from(INET), |inet| {
-                inet.nest(IFLA_INET_CONF, |conf| {
-                    for (setting, value) in settings {
-                        conf.u32(*setting, *value);
-                    }
+    messages.push(
+        libc::RTM_NEWLINK,
+        ACK,
+        format!("setting link {index} up"),
+        &link_header(index, up),
+        |link| {
+            if settings.is_empty() {
+                return;
+            }
+            link.nest(libc::IFLA_AF_SPEC, |families| {
+                families.nest(u16::from(INET), |inet| {
+                    inet.nest(IFLA_INET_CONF, |conf| {
+                        for (setting, value) in settings {
+                            conf.u32(*setting, *value);
+                        }
+                    });
                 });
             });
-        });
-    });
+        },
+    );
 }
 
 /// Keeps the kernel from giving a link an IPv6 address by itself.
 pub(crate) fn no_ipv6_address(messages: &mut Messages, index: u32) {
-    messages.push(libc::RTM_NEWLINK, ACK, format!("setting link {index}"), &link_header(index, 0), |link| {
-        link.nest(libc::IFLA_AF_SPEC, |families| {
-            families.nest(u16::from(INET6), |inet6| {
-                inet6.bytes(IFLA_INET6_ADDR_GEN_MODE, &[ADDRESS_MODE_NONE]);
+    messages.push(
+        libc::RTM_NEWLINK,
+        ACK,
+        format!("setting link {index}"),
+        &link_header(index, 0),
+        |link| {
+            link.nest(libc::IFLA_AF_SPEC, |families| {
+                families.nest(u16::from(INET6), |inet6| {
+                    inet6.bytes(IFLA_INET6_ADDR_GEN_MODE, &[ADDRESS_MODE_NONE]);
+                });
             });
-        });
-    });
+        },
+    );
 }
 
 /// Deletes a link and its peer.
 pub(crate) fn delete(messages: &mut Messages, index: u32) {
-    messages.push(libc::RTM_DELLINK, ACK, format!("deleting link {index}"), &link_header(index, 0), |_| {});
+    messages.push(
+        libc::RTM_DELLINK,
+        ACK,
+        format!("deleting link {index}"),
+        &link_header(index, 0),
+        |_| {},
+    );
 }
 
 /// Gives a link an address.
 pub(crate) fn add_address(messages: &mut Messages, index: u32, network: Ipv4Net) {
     let what = format!("adding the address {network}");
-    messages.push(libc::RTM_NEWADDR, ACK | CREATE | REPLACE, what, &address_header(index, network), |body| {
-        address_body(body, network);
-    });
+    messages.push(
+        libc::RTM_NEWADDR,
+        ACK | CREATE | REPLACE,
+        what,
+        &address_header(index, network),
+        |body| {
+            address_body(body, network);
+        },
+    );
 }
 
 /// Takes an address from a link.
 pub(crate) fn delete_address(messages: &mut Messages, index: u32, network: Ipv4Net) {
     let what = format!("deleting the address {network}");
-    messages.push(libc::RTM_DELADDR, ACK, what, &address_header(index, network), |body| address_body(body, network));
+    messages.push(libc::RTM_DELADDR, ACK, what, &address_header(index, network), |body| {
+        address_body(body, network)
+    });
 }
 
 fn address_header(index: u32, network: Ipv4Net) -> [u8; 8] {
@@ -144,7 +180,8 @@ fn address_header(index: u32, network: Ipv4Net) -> [u8; 8] {
 }
 
 fn address_body(body: &mut Attrs, network: Ipv4Net) {
-    body.bytes(libc::IFA_LOCAL, &network.addr().octets()).bytes(libc::IFA_ADDRESS, &network.addr().octets());
+    body.bytes(libc::IFA_LOCAL, &network.addr().octets())
+        .bytes(libc::IFA_ADDRESS, &network.addr().octets());
 }
 
 /// Makes a neighbour that is known for good.
@@ -155,7 +192,8 @@ pub(crate) fn add_neighbour(messages: &mut Messages, index: u32, address: Ipv4Ad
     header[8..10].copy_from_slice(&libc::NUD_PERMANENT.to_ne_bytes());
     let what = format!("adding the neighbour {address}");
     messages.push(libc::RTM_NEWNEIGH, ACK | CREATE | REPLACE, what, &header, |body| {
-        body.bytes(libc::NDA_DST, &address.octets()).bytes(libc::NDA_LLADDR, &mac);
+        body.bytes(libc::NDA_DST, &address.octets())
+            .bytes(libc::NDA_LLADDR, &mac);
     });
 }
 
@@ -172,20 +210,28 @@ pub(crate) struct NewRoute {
 /// Makes a route, or puts it in the place of ours to the same destination.
 pub(crate) fn add_route(messages: &mut Messages, route: NewRoute) {
     let what = format!("adding the route to {}", route.destination);
-    messages.push(libc::RTM_NEWROUTE, ACK | CREATE | REPLACE, what, &route_header(route), |body| {
-        route_body(body, route);
-        if let Some(mtu) = route.mtu {
-            body.nest(libc::RTA_METRICS, |metrics| {
-                metrics.u32(RTAX_MTU, mtu);
-            });
-        }
-    });
+    messages.push(
+        libc::RTM_NEWROUTE,
+        ACK | CREATE | REPLACE,
+        what,
+        &route_header(route),
+        |body| {
+            route_body(body, route);
+            if let Some(mtu) = route.mtu {
+                body.nest(libc::RTA_METRICS, |metrics| {
+                    metrics.u32(RTAX_MTU, mtu);
+                });
+            }
+        },
+    );
 }
 
 /// Deletes a route of ours.
 pub(crate) fn delete_route(messages: &mut Messages, route: NewRoute) {
     let what = format!("deleting the route to {}", route.destination);
-    messages.push(libc::RTM_DELROUTE, ACK, what, &route_header(route), |body| route_body(body, route));
+    messages.push(libc::RTM_DELROUTE, ACK, what, &route_header(route), |body| {
+        route_body(body, route)
+    });
 }
 
 fn route_header(route: NewRoute) -> [u8; 12] {
@@ -194,7 +240,11 @@ fn route_header(route: NewRoute) -> [u8; 12] {
     header[1] = route.destination.prefix_len();
     header[4] = libc::RT_TABLE_MAIN;
     header[5] = ROUTE_PROTOCOL;
-    header[6] = if route.gateway.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
+    header[6] = if route.gateway.is_some() {
+        libc::RT_SCOPE_UNIVERSE
+    } else {
+        libc::RT_SCOPE_LINK
+    };
     header[7] = libc::RTN_UNICAST;
     header
 }
@@ -228,7 +278,13 @@ pub(crate) fn find(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> 
 /// All links.
 pub(crate) fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
     let found = socket.dump(|messages| {
-        messages.push(libc::RTM_GETLINK, netlink::DUMP, "listing links", &link_header(0, 0), |_| {});
+        messages.push(
+            libc::RTM_GETLINK,
+            netlink::DUMP,
+            "listing links",
+            &link_header(0, 0),
+            |_| {},
+        );
     })?;
     Ok(found.iter().filter_map(|message| read_link(&message.body)).collect())
 }
@@ -254,9 +310,15 @@ pub(crate) fn addresses(socket: &mut Socket) -> io::Result<Vec<Address>> {
 
 fn read_link(body: &[u8]) -> Option<Link> {
     let attributes = body.get(16..)?;
-    let name = String::from_utf8_lossy(attr(attributes, libc::IFLA_IFNAME)?).trim_end_matches('\0').to_owned();
+    let name = String::from_utf8_lossy(attr(attributes, libc::IFLA_IFNAME)?)
+        .trim_end_matches('\0')
+        .to_owned();
     let mtu = attr(attributes, libc::IFLA_MTU).and_then(number).unwrap_or(1500);
-    Some(Link { index: number(body.get(4..8)?)?, name, mtu })
+    Some(Link {
+        index: number(body.get(4..8)?)?,
+        name,
+        mtu,
+    })
 }
 
 fn read_route(body: &[u8]) -> Option<Route> {
@@ -265,15 +327,30 @@ fn read_route(body: &[u8]) -> Option<Route> {
         return None;
     }
     let attributes = body.get(12..)?;
-    let destination = attr(attributes, libc::RTA_DST).and_then(ipv4).unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let link = if kind == libc::RTN_UNICAST { attr(attributes, libc::RTA_OIF).and_then(number) } else { None };
-    Some(Route { destination: Ipv4Net::new(destination, prefix).ok()?, link, protocol })
+    let destination = attr(attributes, libc::RTA_DST)
+        .and_then(ipv4)
+        .unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let link = if kind == libc::RTN_UNICAST {
+        attr(attributes, libc::RTA_OIF).and_then(number)
+    } else {
+        None
+    };
+    Some(Route {
+        destination: Ipv4Net::new(destination, prefix).ok()?,
+        link,
+        protocol,
+    })
 }
 
 fn read_address(body: &[u8]) -> Option<Address> {
     let attributes = body.get(8..)?;
-    let local = attrs(attributes).find(|(kind, _)| *kind == libc::IFA_LOCAL).and_then(|(_, value)| ipv4(value))?;
-    Some(Address { network: Ipv4Net::new(local, *body.get(1)?).ok()?, link: number(body.get(4..8)?)? })
+    let local = attrs(attributes)
+        .find(|(kind, _)| *kind == libc::IFA_LOCAL)
+        .and_then(|(_, value)| ipv4(value))?;
+    Some(Address {
+        network: Ipv4Net::new(local, *body.get(1)?).ok()?,
+        link: number(body.get(4..8)?)?,
+    })
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {
@@ -283,4 +360,3 @@ fn number(bytes: &[u8]) -> Option<u32> {
 fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(..4)?).ok()?))
 }
-

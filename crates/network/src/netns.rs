@@ -17,7 +17,9 @@ pub(crate) fn route_socket(namespace: &File) -> io::Result<Socket> {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             Socket::open(libc::NETLINK_ROUTE)
         });
-        opener.join().unwrap_or_else(|_| Err(io::Error::other("the thread that enters the namespace died")))
+        opener
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that enters the namespace died")))
     })
 }
 

@@ -56,6 +56,7 @@ impl Attrs {
         self
     }
 
+    /// The bytes written so far.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -115,7 +116,11 @@ impl Messages {
         body(&mut self.bytes);
         let length = (self.bytes.bytes.len() - start) as u32;
         self.bytes.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
-        let list = if flags & super::ACK != 0 { &mut self.asked } else { &mut self.described };
+        let list = if flags & super::ACK != 0 {
+            &mut self.asked
+        } else {
+            &mut self.described
+        };
         list.push((sequence, what.into()));
         sequence
     }

@@ -36,10 +36,17 @@ impl Socket {
         let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) })?;
         // SAFETY: `fd` is a fresh descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let socket = Socket { fd, buffer: vec![0; READ_BUFFER], send_size: 0 };
+        let socket = Socket {
+            fd,
+            buffer: vec![0; READ_BUFFER],
+            send_size: 0,
+        };
         socket.option(libc::SOL_NETLINK, NETLINK_CAP_ACK, &1i32)?;
         socket.option(libc::SOL_NETLINK, NETLINK_EXT_ACK, &1i32)?;
-        let wait = libc::timeval { tv_sec: ANSWER_WITHIN.as_secs() as libc::time_t, tv_usec: 0 };
+        let wait = libc::timeval {
+            tv_sec: ANSWER_WITHIN.as_secs() as libc::time_t,
+            tv_usec: 0,
+        };
         socket.option(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &wait)?;
         // Best effort: without it a dump of very many elements is cut, which the reader notices.
         let _ = socket.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(8 * 1024 * 1024i32));
@@ -48,13 +55,18 @@ impl Socket {
 
     /// Sends all messages at once and waits for every answer that was asked for. The first refusal is returned.
     pub(crate) fn transact(&mut self, messages: &Messages) -> Result<(), Refused> {
-        self.send(messages.as_slice()).map_err(|source| Refused { what: "sending to the kernel".into(), source })?;
+        self.send(messages.as_slice()).map_err(|source| Refused {
+            what: "sending to the kernel".into(),
+            source,
+        })?;
         let mut pending: Vec<u32> = messages.asked.iter().map(|(sequence, _)| *sequence).collect();
         let first = messages.described.first().map(|(sequence, _)| *sequence);
         let mut refused: Option<Refused> = None;
         while !pending.is_empty() {
-            let received =
-                self.receive().map_err(|source| Refused { what: "reading the kernel's answer".into(), source })?;
+            let received = self.receive().map_err(|source| Refused {
+                what: "reading the kernel's answer".into(),
+                source,
+            })?;
             for message in received {
                 if i32::from(message.kind) != libc::NLMSG_ERROR {
                     continue;
@@ -87,7 +99,11 @@ impl Socket {
     /// Sends one request that is answered by one message of data.
     pub(crate) fn get(&mut self, messages: &Messages) -> io::Result<Received> {
         self.send(messages.as_slice())?;
-        let sequence = messages.described.first().map(|(sequence, _)| *sequence).unwrap_or_default();
+        let sequence = messages
+            .described
+            .first()
+            .map(|(sequence, _)| *sequence)
+            .unwrap_or_default();
         loop {
             for message in self.receive()? {
                 if message.sequence != sequence {
@@ -104,7 +120,11 @@ impl Socket {
     /// `None` when the list changed while it was read.
     fn dump_once(&mut self, messages: &Messages) -> io::Result<Option<Vec<Received>>> {
         self.send(messages.as_slice())?;
-        let sequence = messages.described.first().map(|(sequence, _)| *sequence).unwrap_or_default();
+        let sequence = messages
+            .described
+            .first()
+            .map(|(sequence, _)| *sequence)
+            .unwrap_or_default();
         let (mut found, mut disturbed) = (Vec::new(), false);
         loop {
             for message in self.receive()? {
@@ -138,7 +158,11 @@ impl Socket {
         if sent < 0 {
             return Err(io::Error::last_os_error());
         }
-        if sent as usize == bytes.len() { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EMSGSIZE)) }
+        if sent as usize == bytes.len() {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EMSGSIZE))
+        }
     }
 
     fn receive(&mut self) -> io::Result<Vec<Received>> {
@@ -170,17 +194,28 @@ impl Socket {
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn describe(messages: &Messages, sequence: u32) -> String {
     let all = messages.asked.iter().chain(&messages.described);
-    all.filter(|(found, _)| *found == sequence).map(|(_, what)| what.clone()).next().unwrap_or_default()
+    all.filter(|(found, _)| *found == sequence)
+        .map(|(_, what)| what.clone())
+        .next()
+        .unwrap_or_default()
 }
 
 /// The error in an answer; `None` when it says that all went well.
 fn failure(message: &Received) -> Option<io::Error> {
-    let code = message.body.get(..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, i32::from_ne_bytes);
+    let code = message
+        .body
+        .get(..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, i32::from_ne_bytes);
     if code == 0 {
         return None;
     }

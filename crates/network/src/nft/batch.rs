@@ -9,6 +9,7 @@ const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 /// Elements are sent in messages of about this size: the length of an attribute has sixteen bits.
 const CHUNK: usize = 48 * 1024;
+const POLICY_ACCEPT: u32 = 1;
 const SET_MAP: u32 = 8;
 const SET_TIMEOUT: u32 = 0x10;
 const SET_EVALUATED: u32 = 0x20;
@@ -58,13 +59,24 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn new(table: &str) -> Batch {
         let mut messages = Messages::default();
-        messages.push(BATCH_BEGIN, 0, "changing nf_tables", &[0, 0, 0, SUBSYSTEM as u8], |_| {});
-        Batch { messages, table: table.to_owned(), sets: 0 }
+        messages.push(
+            BATCH_BEGIN,
+            0,
+            "changing nf_tables",
+            &[0, 0, 0, SUBSYSTEM as u8],
+            |_| {},
+        );
+        Batch {
+            messages,
+            table: table.to_owned(),
+            sets: 0,
+        }
     }
 
     /// Has the kernel take it all.
     pub(crate) fn commit(mut self, socket: &mut Socket) -> Result<(), Refused> {
-        self.messages.push(BATCH_END, 0, "changing nf_tables", &[0, 0, 0, SUBSYSTEM as u8], |_| {});
+        self.messages
+            .push(BATCH_END, 0, "changing nf_tables", &[0, 0, 0, SUBSYSTEM as u8], |_| {});
         socket.transact(&self.messages)
     }
 
@@ -82,6 +94,16 @@ impl Batch {
     }
 
     pub(crate) fn chain(&mut self, name: &str, base: Option<Base>) {
+        self.chain_with_policy(name, base, POLICY_ACCEPT);
+    }
+
+    /// A chain of the kind that hosts have.
+    #[cfg(test)]
+    pub(crate) fn base_chain_dropping(&mut self, name: &str, base: Base) {
+        self.chain_with_policy(name, Some(base), 0);
+    }
+
+    fn chain_with_policy(&mut self, name: &str, base: Option<Base>, policy: u32) {
         let what = format!("making the chain {name}");
         self.message(m::NEW_CHAIN, ACK | CREATE, what, |body, table| {
             body.text(1, table).text(3, name);
@@ -89,7 +111,7 @@ impl Batch {
             body.nest(4, |hook| {
                 hook.be32(1, base.hook).be32(2, base.priority as u32);
             });
-            body.be32(5, 1).text(7, base.kind);
+            body.be32(5, policy).text(7, base.kind);
         });
     }
 
@@ -104,9 +126,14 @@ impl Batch {
     }
 
     pub(crate) fn delete_rule(&mut self, chain: &str, handle: u64) {
-        self.message(m::DELETE_RULE, ACK, format!("deleting a rule of {chain}"), |body, table| {
-            body.text(1, table).text(2, chain).be64(3, handle);
-        });
+        self.message(
+            m::DELETE_RULE,
+            ACK,
+            format!("deleting a rule of {chain}"),
+            |body, table| {
+                body.text(1, table).text(2, chain).be64(3, handle);
+            },
+        );
     }
 
     pub(crate) fn set(&mut self, set: &Set) {
@@ -118,20 +145,34 @@ impl Batch {
             Map::Value(length) => (SET_MAP, Some((0, length))),
             Map::Remembered(length) => (SET_MAP | SET_TIMEOUT | SET_EVALUATED, Some((0, length))),
         };
-        self.message(m::NEW_SET, ACK | CREATE, format!("making the set {}", set.name), |body, table| {
-            body.text(1, table).text(2, set.name).be32(3, flags).be32(4, 0).be32(5, set.key);
-            if let Some((kind, length)) = data {
-                body.be32(6, kind).be32(7, length);
-            }
-            body.be32(10, id);
-        });
+        self.message(
+            m::NEW_SET,
+            ACK | CREATE,
+            format!("making the set {}", set.name),
+            |body, table| {
+                body.text(1, table)
+                    .text(2, set.name)
+                    .be32(3, flags)
+                    .be32(4, 0)
+                    .be32(5, set.key);
+                if let Some((kind, length)) = data {
+                    body.be32(6, kind).be32(7, length);
+                }
+                body.be32(10, id);
+            },
+        );
     }
 
     /// Empties a set.
     pub(crate) fn flush(&mut self, set: &str) {
-        self.message(m::DELETE_ELEMENT, ACK, format!("emptying the set {set}"), |body, table| {
-            body.text(1, table).text(2, set);
-        });
+        self.message(
+            m::DELETE_ELEMENT,
+            ACK,
+            format!("emptying the set {set}"),
+            |body, table| {
+                body.text(1, table).text(2, set);
+            },
+        );
     }
 
     pub(crate) fn add<'a>(&mut self, set: &str, elements: impl IntoIterator<Item = Element<'a>>) {
@@ -139,7 +180,13 @@ impl Batch {
     }
 
     pub(crate) fn delete(&mut self, set: &str, keys: impl IntoIterator<Item = Vec<u8>>) {
-        self.elements(m::DELETE_ELEMENT, ACK, "deleting from", set, keys.into_iter().map(Element::Key));
+        self.elements(
+            m::DELETE_ELEMENT,
+            ACK,
+            "deleting from",
+            set,
+            keys.into_iter().map(Element::Key),
+        );
     }
 
     fn elements<'a>(
@@ -167,19 +214,25 @@ impl Batch {
     }
 
     fn noted_rule(&mut self, chain: &str, rule: &Rule, flags: u16, note: &[u8]) {
-        self.message(m::NEW_RULE, ACK | CREATE | flags, format!("adding a rule to {chain}"), |body, table| {
-            body.text(1, table).text(2, chain).nest(4, |list| {
-                list.raw(rule.as_slice());
-            });
-            if !note.is_empty() {
-                body.bytes(7, note);
-            }
-        });
+        self.message(
+            m::NEW_RULE,
+            ACK | CREATE | flags,
+            format!("adding a rule to {chain}"),
+            |body, table| {
+                body.text(1, table).text(2, chain).nest(4, |list| {
+                    list.raw(rule.as_slice());
+                });
+                if !note.is_empty() {
+                    body.bytes(7, note);
+                }
+            },
+        );
     }
 
     fn message(&mut self, message: u16, flags: u16, what: impl Into<String>, body: impl FnOnce(&mut Attrs, &str)) {
         let table = &self.table;
-        self.messages.push(kind(message), flags, what, &header(FAMILY), |attrs| body(attrs, table));
+        self.messages
+            .push(kind(message), flags, what, &header(FAMILY), |attrs| body(attrs, table));
     }
 }
 

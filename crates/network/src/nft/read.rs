@@ -37,7 +37,10 @@ pub(crate) fn tables(socket: &mut Socket) -> io::Result<Vec<Table>> {
     })?;
     let read = |body: &[u8]| {
         let attributes = body.get(4..)?;
-        Some(Table { name: text(attr(attributes, 1)?), note: attr(attributes, 6).unwrap_or_default().to_vec() })
+        Some(Table {
+            name: text(attr(attributes, 1)?),
+            note: attr(attributes, 6).unwrap_or_default().to_vec(),
+        })
     };
     Ok(found.iter().filter_map(|message| read(&message.body)).collect())
 }
@@ -71,7 +74,10 @@ pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str) -> io::Result
     let read = |body: &[u8]| {
         let attributes = body.get(4..)?;
         let handle = u64::from_be_bytes(attr(attributes, 3)?.try_into().ok()?);
-        Some(FoundRule { handle, note: attr(attributes, 7).unwrap_or_default().to_vec() })
+        Some(FoundRule {
+            handle,
+            note: attr(attributes, 7).unwrap_or_default().to_vec(),
+        })
     };
     Ok(found.iter().filter_map(|message| read(&message.body)).collect())
 }
@@ -79,13 +85,21 @@ pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str) -> io::Result
 /// Keys and values of a set; a verdict's value is empty.
 pub(crate) fn elements(socket: &mut Socket, table: &str, set: &str) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let found = socket.dump(|messages| {
-        messages.push(kind(m::GET_ELEMENT), DUMP, "listing elements", &header(FAMILY), |body| {
-            body.text(1, table).text(2, set);
-        });
+        messages.push(
+            kind(m::GET_ELEMENT),
+            DUMP,
+            "listing elements",
+            &header(FAMILY),
+            |body| {
+                body.text(1, table).text(2, set);
+            },
+        );
     })?;
     let mut all = Vec::new();
     for message in &found {
-        let Some(list) = message.body.get(4..).and_then(|attributes| attr(attributes, 3)) else { continue };
+        let Some(list) = message.body.get(4..).and_then(|attributes| attr(attributes, 3)) else {
+            continue;
+        };
         for (_, element) in attrs(list) {
             let value = |kind| attr(element, kind).and_then(|data| attr(data, 1)).map(<[u8]>::to_vec);
             if let Some(key) = value(1) {

@@ -16,7 +16,6 @@ pub(crate) struct Reg(pub(crate) u32);
 pub(crate) enum Target<'a> {
     Accept,
     Drop,
-    Jump(&'a str),
     Goto(&'a str),
 }
 
@@ -92,12 +91,14 @@ impl Rule {
 
     /// Goes on for packets that came in by a link whose name begins so.
     pub(crate) fn input_prefix(self, prefix: &str) -> Rule {
-        self.meta(META_IIFNAME, Reg(0)).compare(Reg(0), CMP_EQ, prefix.as_bytes())
+        self.meta(META_IIFNAME, Reg(0))
+            .compare(Reg(0), CMP_EQ, prefix.as_bytes())
     }
 
     /// Goes on for packets that leave by a link whose name begins so.
     pub(crate) fn output_prefix(self, prefix: &str) -> Rule {
-        self.meta(META_OIFNAME, Reg(0)).compare(Reg(0), CMP_EQ, prefix.as_bytes())
+        self.meta(META_OIFNAME, Reg(0))
+            .compare(Reg(0), CMP_EQ, prefix.as_bytes())
     }
 
     /// Goes on for packets of this protocol.
@@ -108,7 +109,9 @@ impl Rule {
     /// Goes on when the destination is an address of this host.
     pub(crate) fn to_this_host(self) -> Rule {
         self.expression("fib", |fib| {
-            fib.be32(1, Reg(0).number()).be32(2, FIB_ADDRESS_TYPE).be32(3, FIB_DESTINATION);
+            fib.be32(1, Reg(0).number())
+                .be32(2, FIB_ADDRESS_TYPE)
+                .be32(3, FIB_DESTINATION);
         })
         .compare(Reg(0), CMP_EQ, &LOCAL_ADDRESS.to_ne_bytes())
     }
@@ -135,7 +138,8 @@ impl Rule {
     /// Goes on when the address in register 0 is in a network.
     pub(crate) fn in_network(self, network: Ipv4Net, not: bool) -> Rule {
         let operation = if not { CMP_NEQ } else { CMP_EQ };
-        self.mask(Reg(0), network.netmask().octets()).compare(Reg(0), operation, &network.network().octets())
+        self.mask(Reg(0), network.netmask().octets())
+            .compare(Reg(0), operation, &network.network().octets())
     }
 
     /// Goes on when the set has the key that begins in this register.
@@ -162,7 +166,11 @@ impl Rule {
     /// A random number below `limit`.
     pub(crate) fn random(self, limit: u32, to: Reg) -> Rule {
         self.expression("numgen", |numgen| {
-            numgen.be32(1, to.number()).be32(2, limit).be32(3, NUMGEN_RANDOM).be32(4, 0);
+            numgen
+                .be32(1, to.number())
+                .be32(2, limit)
+                .be32(3, NUMGEN_RANDOM)
+                .be32(4, 0);
         })
     }
 
@@ -170,7 +178,11 @@ impl Rule {
     pub(crate) fn remember(self, map: &str, key: Reg, value: Reg, keep: Duration) -> Rule {
         let milliseconds = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
         self.expression("dynset", |dynset| {
-            dynset.text(1, map).be32(3, DYNSET_UPDATE).be32(4, key.number()).be32(5, value.number());
+            dynset
+                .text(1, map)
+                .be32(3, DYNSET_UPDATE)
+                .be32(4, key.number())
+                .be32(5, value.number());
             dynset.be64(6, milliseconds);
         })
     }
@@ -189,7 +201,9 @@ impl Rule {
             });
         })
         .expression("nat", |nat| {
-            nat.be32(1, NAT_SOURCE).be32(2, u32::from(super::FAMILY)).be32(3, Reg(0).number());
+            nat.be32(1, NAT_SOURCE)
+                .be32(2, u32::from(super::FAMILY))
+                .be32(3, Reg(0).number());
         })
     }
 
@@ -211,13 +225,19 @@ impl Rule {
 
     pub(crate) fn then(self, target: Target<'_>) -> Rule {
         self.expression("immediate", |immediate| {
-            immediate.be32(1, VERDICT_REGISTER).nest(2, |data| verdict(data, target));
+            immediate
+                .be32(1, VERDICT_REGISTER)
+                .nest(2, |data| verdict(data, target));
         })
     }
 
     fn payload(self, base: u32, offset: u32, length: u32, to: Reg) -> Rule {
         self.expression("payload", |payload| {
-            payload.be32(1, to.number()).be32(2, base).be32(3, offset).be32(4, length);
+            payload
+                .be32(1, to.number())
+                .be32(2, base)
+                .be32(3, offset)
+                .be32(4, length);
         })
     }
 
@@ -274,7 +294,6 @@ pub(super) fn verdict(data: &mut Attrs, target: Target<'_>) {
     let (code, chain) = match target {
         Target::Drop => (0, None),
         Target::Accept => (1, None),
-        Target::Jump(chain) => (-3, Some(chain)),
         Target::Goto(chain) => (-4, Some(chain)),
     };
     data.nest(2, |verdict| {

@@ -1,0 +1,294 @@
+//! What the host itself needs for pods and services, made once and removed at the end: forwarding, the node's own
+//! address among its pods, the route of the service range. Before anything is changed it is checked that it can work.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+
+use crate::attach::{send, single};
+use crate::config::{Config, TABLE_PREFIX};
+use crate::error::Error;
+use crate::layout;
+use crate::link::{self, NewRoute, ROUTE_PROTOCOL};
+use crate::netlink::{Messages, Socket};
+use crate::nft;
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+const LOOPBACK: u32 = 1;
+const DEFAULT_MTU: u32 = 1500;
+
+/// What an instance notes on its table: enough for others to keep clear of it, and to clean up after it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Note {
+    pub(crate) layout: u32,
+    pub(crate) pods: Ipv4Net,
+    pub(crate) services: Ipv4Net,
+    pub(crate) state_dir: PathBuf,
+    /// Forwarding was off before the first instance came: the last one that goes turns it off.
+    pub(crate) forwarding_was_off: bool,
+}
+
+/// A table of an instance, this one or another.
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    pub(crate) note: Option<Note>,
+}
+
+impl Note {
+    /// As bytes: one word a line.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let Note {
+            layout,
+            pods,
+            services,
+            state_dir,
+            forwarding_was_off,
+        } = self;
+        format!(
+            "{layout}\n{pods}\n{services}\n{}\n{}",
+            u8::from(*forwarding_was_off),
+            state_dir.display()
+        )
+        .into_bytes()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Note> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut lines = text.splitn(5, '\n');
+        Some(Note {
+            layout: lines.next()?.parse().ok()?,
+            pods: lines.next()?.parse().ok()?,
+            services: lines.next()?.parse().ok()?,
+            forwarding_was_off: lines.next()? == "1",
+            state_dir: PathBuf::from(lines.next()?),
+        })
+    }
+}
+
+/// The instances on this host.
+pub(crate) fn instances(netfilter: &mut Socket) -> Result<Vec<Instance>, Error> {
+    let tables = nft::tables(netfilter).map_err(|source| missing_nftables("listing nf_tables", source))?;
+    let read = |table: nft::Table| {
+        let id = table.name.strip_prefix(TABLE_PREFIX)?.to_owned();
+        Some(Instance {
+            id,
+            note: Note::from_bytes(&table.note),
+        })
+    };
+    Ok(tables.into_iter().filter_map(read).collect())
+}
+
+/// Tells the absence of nf_tables from other refusals.
+pub(crate) fn missing_nftables(what: &str, source: io::Error) -> Error {
+    match source.raw_os_error() {
+        Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EINVAL) if what.starts_with("listing") => {
+            Error::KernelFeature {
+                feature: "nf_tables",
+                option: "CONFIG_NF_TABLES",
+                source,
+            }
+        }
+        _ => Error::kernel(what, source),
+    }
+}
+
+/// Refuses ranges that overlap anything of this host or of another instance.
+pub(crate) fn check_ranges(config: &Config, route: &mut Socket, others: &[&Instance]) -> Result<(), Error> {
+    let ranges = [
+        (config.pod_cidr, "--pod-cidr", 29),
+        (config.service_cidr, "--service-cidr", 31),
+    ];
+    if overlap(config.pod_cidr, config.service_cidr) {
+        return Err(Error::OwnRanges {
+            pods: config.pod_cidr,
+            services: config.service_cidr,
+        });
+    }
+    if let Some((range, ..)) = ranges.iter().find(|(range, _, longest)| range.prefix_len() > *longest) {
+        return Err(Error::SmallRange(*range));
+    }
+    let listing = |what: &'static str| move |source| Error::kernel(what, source);
+    let links = link::links(route).map_err(listing("listing links"))?;
+    let name = |index| {
+        links
+            .iter()
+            .find(|link| link.index == index)
+            .map_or("?", |link| link.name.as_str())
+    };
+    let routes = link::routes(route).map_err(listing("listing routes"))?;
+    let addresses = link::addresses(route).map_err(listing("listing addresses"))?;
+    for (range, flag, _) in ranges {
+        for (other, note) in others.iter().filter_map(|other| Some((other, other.note.as_ref()?))) {
+            if let Some(with) = [note.pods, note.services]
+                .into_iter()
+                .find(|with| overlap(*with, range))
+            {
+                let other = format!("{} ({})", other.id, note.state_dir.display());
+                return Err(Error::InstanceOverlap {
+                    range,
+                    with,
+                    other,
+                    flag,
+                });
+            }
+        }
+        let foreign = routes
+            .iter()
+            .filter(|route| route.protocol != ROUTE_PROTOCOL && route.destination.prefix_len() > 0);
+        if let Some(found) = foreign.clone().find(|route| overlap(route.destination, range)) {
+            let with = format!(
+                "the route {} ({})",
+                found.destination,
+                found.link.map_or("no link", name)
+            );
+            return Err(Error::HostOverlap { range, with, flag });
+        }
+        let own =
+            |address: &&link::Address| address.link == LOOPBACK && address.network == single(config.node_address());
+        if let Some(found) = addresses
+            .iter()
+            .filter(|a| !own(a))
+            .find(|address| overlap(address.network, range))
+        {
+            let with = format!("the address {} of {}", found.network, name(found.link));
+            return Err(Error::HostOverlap { range, with, flag });
+        }
+    }
+    Ok(())
+}
+
+fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
+    one.contains(&other.network()) || other.contains(&one.network())
+}
+
+/// The largest packet of the link with the host's default route.
+pub(crate) fn default_mtu(route: &mut Socket) -> Result<u32, Error> {
+    let routes = link::routes(route).map_err(|source| Error::kernel("listing routes", source))?;
+    let default = routes
+        .iter()
+        .find(|route| route.destination.prefix_len() == 0)
+        .and_then(|route| route.link);
+    let links = link::links(route).map_err(|source| Error::kernel("listing links", source))?;
+    Ok(links
+        .iter()
+        .find(|link| Some(link.index) == default)
+        .map_or(DEFAULT_MTU, |link| link.mtu))
+}
+
+/// The note for this instance's table. Who finds forwarding on inherits why from the instances that are there.
+pub(crate) fn note(config: &Config, instances: &[Instance]) -> Result<Note, Error> {
+    let off = read_forwarding()? == "0";
+    let inherited = instances
+        .iter()
+        .filter_map(|instance| instance.note.as_ref())
+        .any(|note| note.forwarding_was_off);
+    Ok(Note {
+        layout: layout::VERSION,
+        pods: config.pod_cidr,
+        services: config.service_cidr,
+        state_dir: PathBuf::from(shortened(&config.state_dir)),
+        forwarding_was_off: off || inherited,
+    })
+}
+
+/// A note has room for 256 bytes; the path is there for people only.
+fn shortened(path: &Path) -> String {
+    path.display()
+        .to_string()
+        .chars()
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= 180).then_some(c)
+        })
+        .collect()
+}
+
+fn read_forwarding() -> Result<String, Error> {
+    let text = fs::read_to_string(FORWARDING).map_err(|source| Error::file(FORWARDING, source))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Sets the host up; what is there already stays.
+pub(crate) fn set_up(config: &Config, route: &mut Socket, mtu: u32) -> Result<(), Error> {
+    if read_forwarding()? != "1" {
+        write_forwarding("1")?;
+    }
+    let mut messages = Messages::default();
+    // The loopback link of a fresh namespace is down, which is of interest to tests only.
+    link::set_up(&mut messages, LOOPBACK, &[]);
+    link::add_address(&mut messages, LOOPBACK, single(config.node_address()));
+    link::add_route(&mut messages, service_route(config.service_cidr, config, mtu));
+    send(route, &messages)
+}
+
+fn write_forwarding(value: &str) -> Result<(), Error> {
+    fs::write(FORWARDING, value).map_err(|source| Error::file(Path::new(FORWARDING), source))
+}
+
+/// Packets to services must have a way, or the host's own connections would fail for want of a route before any rule
+/// saw them. Nothing takes this one: the destination is changed, or the packet refused.
+fn service_route(services: Ipv4Net, config: &Config, mtu: u32) -> NewRoute {
+    let source = Some(config.node_address());
+    NewRoute {
+        destination: services,
+        link: LOOPBACK,
+        gateway: None,
+        source,
+        mtu: Some(mtu),
+    }
+}
+
+/// Removes what `set_up` made. Goes on after an error and returns all of them.
+pub(crate) fn tear_down(note: &Note, is_last: bool, route: &mut Socket) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let services = NewRoute {
+        destination: note.services,
+        link: LOOPBACK,
+        gateway: None,
+        source: None,
+        mtu: None,
+    };
+    let address = single(std::net::Ipv4Addr::from(u32::from(note.pods.network()) + 1));
+    let requests: [&dyn Fn(&mut Messages); 2] = [&|messages| link::delete_route(messages, services), &|messages| {
+        link::delete_address(messages, LOOPBACK, address)
+    }];
+    for request in requests {
+        let mut messages = Messages::default();
+        request(&mut messages);
+        match route.transact(&messages) {
+            Err(refused) if !gone(&refused.source) => errors.push(Error::kernel(refused.what, refused.source)),
+            _ => {}
+        }
+    }
+    if is_last && note.forwarding_was_off {
+        errors.extend(write_forwarding("0").err());
+    }
+    errors
+}
+
+fn gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ESRCH | libc::EADDRNOTAVAIL | libc::ENODEV | libc::ENOENT)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_written() {
+        let note = Note {
+            layout: 1,
+            pods: "10.42.0.0/24".parse().unwrap(),
+            services: "10.96.0.0/16".parse().unwrap(),
+            state_dir: PathBuf::from("/var/lib/x y"),
+            forwarding_was_off: true,
+        };
+        assert_eq!(Note::from_bytes(&note.to_bytes()), Some(note));
+        assert_eq!(Note::from_bytes(b"anything"), None);
+    }
+}

@@ -1,0 +1,373 @@
+//! The instance's table: its sets, chains and fixed rules. What is in the sets is the business of `services`.
+//!
+//! A packet's way is in docs/design/network.md. A change here needs a new `VERSION`, so that a table of an older
+//! program is replaced as a whole.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use crate::error::Error;
+use crate::nft::{Base, Batch, Map, Reg, Rule, Set, Target};
+
+/// The version of the layout, noted on the table.
+pub(crate) const VERSION: u32 = 1;
+
+/// The names of sets and maps.
+pub(crate) mod set {
+    /// address, protocol, port -> chain that picks an endpoint.
+    pub(crate) const ADDRESSES: &str = "addresses";
+    /// protocol, port on any address of this host -> chain.
+    pub(crate) const PORTS: &str = "ports";
+    /// The same for packets from outside, where they go another way.
+    pub(crate) const OUTSIDE_ADDRESSES: &str = "outside-addresses";
+    pub(crate) const OUTSIDE_PORTS: &str = "outside-ports";
+    /// The same keys -> number of the group of endpoints.
+    pub(crate) const ADDRESS_GROUPS: &str = "address-groups";
+    pub(crate) const PORT_GROUPS: &str = "port-groups";
+    pub(crate) const OUTSIDE_ADDRESS_GROUPS: &str = "outside-address-groups";
+    pub(crate) const OUTSIDE_PORT_GROUPS: &str = "outside-port-groups";
+    /// group, index -> address and port of an endpoint.
+    pub(crate) const ENDPOINTS: &str = "endpoints";
+    /// client, address, protocol, port -> the endpoint that it had last.
+    pub(crate) const AFFINITY: &str = "affinity";
+    /// pod, pod: connections of a pod that lead back to itself.
+    pub(crate) const HAIRPIN: &str = "hairpin";
+    /// Without an endpoint: refuse at once.
+    pub(crate) const REFUSED: &str = "refused";
+    pub(crate) const REFUSED_PORTS: &str = "refused-ports";
+    /// What came by these has its source changed, so that the answer comes back through this host.
+    pub(crate) const MASQUERADED: &str = "masqueraded";
+    pub(crate) const MASQUERADED_PORTS: &str = "masqueraded-ports";
+}
+
+const ADDRESS_KEY: u32 = 12;
+const PORT_KEY: u32 = 8;
+
+const SETS: &[Set] = &[
+    Set {
+        name: set::ADDRESSES,
+        key: ADDRESS_KEY,
+        map: Map::Verdict,
+    },
+    Set {
+        name: set::PORTS,
+        key: PORT_KEY,
+        map: Map::Verdict,
+    },
+    Set {
+        name: set::OUTSIDE_ADDRESSES,
+        key: ADDRESS_KEY,
+        map: Map::Verdict,
+    },
+    Set {
+        name: set::OUTSIDE_PORTS,
+        key: PORT_KEY,
+        map: Map::Verdict,
+    },
+    Set {
+        name: set::ADDRESS_GROUPS,
+        key: ADDRESS_KEY,
+        map: Map::Value(4),
+    },
+    Set {
+        name: set::PORT_GROUPS,
+        key: PORT_KEY,
+        map: Map::Value(4),
+    },
+    Set {
+        name: set::OUTSIDE_ADDRESS_GROUPS,
+        key: ADDRESS_KEY,
+        map: Map::Value(4),
+    },
+    Set {
+        name: set::OUTSIDE_PORT_GROUPS,
+        key: PORT_KEY,
+        map: Map::Value(4),
+    },
+    Set {
+        name: set::ENDPOINTS,
+        key: 8,
+        map: Map::Value(8),
+    },
+    Set {
+        name: set::AFFINITY,
+        key: 16,
+        map: Map::Remembered(8),
+    },
+    Set {
+        name: set::HAIRPIN,
+        key: 8,
+        map: Map::None,
+    },
+    Set {
+        name: set::REFUSED,
+        key: ADDRESS_KEY,
+        map: Map::None,
+    },
+    Set {
+        name: set::REFUSED_PORTS,
+        key: PORT_KEY,
+        map: Map::None,
+    },
+    Set {
+        name: set::MASQUERADED,
+        key: ADDRESS_KEY,
+        map: Map::None,
+    },
+    Set {
+        name: set::MASQUERADED_PORTS,
+        key: PORT_KEY,
+        map: Map::None,
+    },
+];
+
+/// The sets that services fill and a full reload empties first; what clients got used to stays.
+pub(crate) fn filled_sets() -> impl Iterator<Item = &'static str> {
+    SETS.iter().map(|set| set.name).filter(|name| *name != set::AFFINITY)
+}
+
+/// Chains with fixed rules.
+mod chain {
+    pub(super) const RAW: &str = "raw-prerouting";
+    pub(super) const PREROUTING: &str = "nat-prerouting";
+    pub(super) const OUTPUT: &str = "nat-output";
+    pub(super) const POSTROUTING: &str = "nat-postrouting";
+    pub(super) const FILTER_INPUT: &str = "filter-input";
+    pub(super) const FILTER_FORWARD: &str = "filter-forward";
+    pub(super) const FILTER_OUTPUT: &str = "filter-output";
+    pub(super) const REFUSE: &str = "refuse";
+    pub(super) const SOURCE: &str = "change-source";
+}
+
+const HOOK_PREROUTING: u32 = 0;
+const HOOK_INPUT: u32 = 1;
+const HOOK_FORWARD: u32 = 2;
+const HOOK_OUTPUT: u32 = 3;
+const HOOK_POSTROUTING: u32 = 4;
+const PRIORITY_RAW: i32 = -300;
+const PRIORITY_DESTINATION: i32 = -100;
+const PRIORITY_FILTER: i32 = 0;
+const PRIORITY_SOURCE: i32 = 100;
+
+/// What the fixed rules depend on.
+pub(crate) struct Layout<'a> {
+    pub(crate) link_prefix: &'a str,
+    pub(crate) pods: Ipv4Net,
+    pub(crate) services: Ipv4Net,
+    pub(crate) node_address: Ipv4Addr,
+}
+
+/// Makes everything that is always there. The table itself exists and is empty.
+pub(crate) fn make(batch: &mut Batch, layout: &Layout<'_>) {
+    for set in SETS {
+        batch.set(set);
+    }
+    for name in [chain::REFUSE, chain::SOURCE] {
+        batch.chain(name, None);
+    }
+    let base = |kind, hook, priority| Some(Base { kind, hook, priority });
+    batch.chain(chain::RAW, base("filter", HOOK_PREROUTING, PRIORITY_RAW));
+    batch.chain(chain::PREROUTING, base("nat", HOOK_PREROUTING, PRIORITY_DESTINATION));
+    batch.chain(chain::OUTPUT, base("nat", HOOK_OUTPUT, PRIORITY_DESTINATION));
+    batch.chain(chain::POSTROUTING, base("nat", HOOK_POSTROUTING, PRIORITY_SOURCE));
+    batch.chain(chain::FILTER_INPUT, base("filter", HOOK_INPUT, PRIORITY_FILTER));
+    batch.chain(chain::FILTER_FORWARD, base("filter", HOOK_FORWARD, PRIORITY_FILTER));
+    batch.chain(chain::FILTER_OUTPUT, base("filter", HOOK_OUTPUT, PRIORITY_FILTER));
+    let rule = Rule::default;
+    // Pod links accept answers to 127.0.0.1; nothing else may come in by that door.
+    let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let from_pods = rule().input_prefix(layout.link_prefix);
+    batch.rule(chain::RAW, &from_pods.to(loopback, false).then(Target::Drop));
+    destinations(batch, layout);
+    sources(batch, layout);
+    filters(batch, layout);
+    // Made here, though no service may need it yet: so a kernel that can't do it is found out at once.
+    pick_chain(
+        batch,
+        &Pick {
+            front: Front::Address,
+            outside: false,
+            endpoints: 1,
+            affinity: Some(PROBE),
+        },
+    );
+}
+
+const PROBE: Duration = Duration::from_secs(10_800);
+
+/// Services: from the address that was asked for to a chain that picks an endpoint.
+fn destinations(batch: &mut Batch, layout: &Layout<'_>) {
+    let from_outside = || Rule::default().from(layout.pods, true);
+    let dispatch = |rule: Rule, map| address_key(rule, Reg(0)).dispatch(map, Reg(0));
+    let dispatch_port = |rule: Rule, map| port_key(rule.to_this_host(), Reg(0)).dispatch(map, Reg(0));
+    batch.rule(chain::PREROUTING, &dispatch(from_outside(), set::OUTSIDE_ADDRESSES));
+    batch.rule(chain::PREROUTING, &dispatch_port(from_outside(), set::OUTSIDE_PORTS));
+    for name in [chain::PREROUTING, chain::OUTPUT] {
+        batch.rule(name, &dispatch(Rule::default(), set::ADDRESSES));
+        batch.rule(name, &dispatch_port(Rule::default(), set::PORTS));
+    }
+}
+
+/// Whose source must change, so that answers find back.
+fn sources(batch: &mut Batch, layout: &Layout<'_>) {
+    let rule = Rule::default;
+    let (name, change) = (chain::POSTROUTING, Target::Goto(chain::SOURCE));
+    batch.rule(name, &rule().output_prefix("lo\0").then(Target::Accept));
+    let pair = rule().source_address(Reg(0)).destination_address(Reg(1));
+    batch.rule(name, &pair.in_set(set::HAIRPIN, Reg(0)).then(change));
+    batch.rule(
+        name,
+        &rule().from(layout.pods, false).to(layout.pods, true).then(change),
+    );
+    let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    batch.rule(
+        name,
+        &rule().destination_was_changed().from(loopback, false).then(change),
+    );
+    let asked = |rule: Rule| {
+        let rule = rule.destination_was_changed().original_destination_address(Reg(0));
+        rule.protocol(Reg(1)).original_destination_port(Reg(2))
+    };
+    batch.rule(name, &asked(rule()).in_set(set::MASQUERADED, Reg(0)).then(change));
+    let by_port = asked(rule()).in_set(set::MASQUERADED_PORTS, Reg(1));
+    batch.rule(name, &by_port.in_network(layout.services, true).then(change));
+    let stranger = rule()
+        .from(layout.pods, true)
+        .destination_was_changed()
+        .original_destination_address(Reg(0));
+    batch.rule(name, &stranger.in_network(layout.services, false).then(change));
+    // Pod links have no address that could be taken.
+    let to_pods = rule().output_prefix(layout.link_prefix);
+    batch.rule(chain::SOURCE, &to_pods.change_source(layout.node_address));
+    batch.rule(chain::SOURCE, &rule().masquerade());
+}
+
+/// What no endpoint takes is refused, so that nobody waits for it.
+fn filters(batch: &mut Batch, layout: &Layout<'_>) {
+    let rule = Rule::default;
+    let refuse = Target::Goto(chain::REFUSE);
+    for name in [chain::FILTER_INPUT, chain::FILTER_FORWARD, chain::FILTER_OUTPUT] {
+        batch.rule(name, &rule().known_connection().then(Target::Accept));
+        batch.rule(
+            name,
+            &address_key(rule(), Reg(0)).in_set(set::REFUSED, Reg(0)).then(refuse),
+        );
+    }
+    let own_port = port_key(rule().to_this_host(), Reg(0)).in_set(set::REFUSED_PORTS, Reg(0));
+    batch.rule(chain::FILTER_INPUT, &own_port.then(refuse));
+    // No host has a service's address, so what still bears one found no service.
+    for name in [chain::FILTER_FORWARD, chain::FILTER_OUTPUT] {
+        batch.rule(name, &rule().to(layout.services, false).then(refuse));
+    }
+    batch.rule(chain::REFUSE, &rule().is_protocol(6).reset_tcp());
+    batch.rule(chain::REFUSE, &rule().port_unreachable());
+}
+
+/// Which part of the kernel is missing, by what it refused to make.
+pub(crate) fn missing_feature(what: &str, source: io::Error) -> Error {
+    let (feature, option) = if what.contains(chain::SOURCE) || what.contains("chain nat-") {
+        ("changing addresses in nf_tables", "CONFIG_NFT_NAT and CONFIG_NFT_MASQ")
+    } else if what.contains(chain::REFUSE) {
+        ("refusing packets in nf_tables", "CONFIG_NFT_REJECT")
+    } else if what.contains("rule to pick-") {
+        ("picking at random in nf_tables", "CONFIG_NFT_NUMGEN")
+    } else if what.contains("rule to nat-") {
+        (
+            "looking up addresses in nf_tables",
+            "CONFIG_NFT_FIB_INET and CONFIG_NFT_CT",
+        )
+    } else if what.contains("rule to filter-") {
+        ("connection states in nf_tables", "CONFIG_NFT_CT")
+    } else {
+        ("nf_tables", "CONFIG_NF_TABLES")
+    };
+    Error::KernelFeature {
+        feature,
+        option,
+        source,
+    }
+}
+
+/// By what a service was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Front {
+    /// One of its addresses.
+    Address,
+    /// Its port on any address of this host.
+    Port,
+}
+
+/// A chain that picks one of so many endpoints. All services with that number of endpoints share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Pick {
+    pub(crate) front: Front,
+    pub(crate) outside: bool,
+    pub(crate) endpoints: u32,
+    pub(crate) affinity: Option<Duration>,
+}
+
+impl Pick {
+    pub(crate) fn chain(&self) -> String {
+        let outside = if self.outside { "outside-" } else { "" };
+        let front = match self.front {
+            Front::Address => "address",
+            Front::Port => "port",
+        };
+        let affinity = self
+            .affinity
+            .map(|keep| format!("-for-{}", keep.as_secs()))
+            .unwrap_or_default();
+        format!("pick-{outside}{front}-{}{affinity}", self.endpoints)
+    }
+
+    fn groups(&self) -> &'static str {
+        match (self.front, self.outside) {
+            (Front::Address, false) => set::ADDRESS_GROUPS,
+            (Front::Address, true) => set::OUTSIDE_ADDRESS_GROUPS,
+            (Front::Port, false) => set::PORT_GROUPS,
+            (Front::Port, true) => set::OUTSIDE_PORT_GROUPS,
+        }
+    }
+}
+
+/// Makes a picking chain. What it does follows from its name, so that one that is there needs no look.
+pub(crate) fn pick_chain(batch: &mut Batch, pick: &Pick) {
+    const CLIENT: Reg = Reg(8);
+    const ENDPOINT: Reg = Reg(12);
+    const ENDPOINT_PORT: Reg = Reg(13);
+    let name = pick.chain();
+    batch.chain(&name, None);
+    let client_key = |rule: Rule| address_key(rule.source_address(CLIENT), Reg(9));
+    if let Some(keep) = pick.affinity {
+        let known = client_key(Rule::default()).look_up(set::AFFINITY, CLIENT, ENDPOINT);
+        let renewed = known.remember(set::AFFINITY, CLIENT, ENDPOINT, keep);
+        batch.rule(&name, &renewed.change_destination(ENDPOINT, ENDPOINT_PORT));
+    }
+    let keyed = match pick.front {
+        Front::Address => address_key(Rule::default(), Reg(0)),
+        Front::Port => port_key(Rule::default(), Reg(0)),
+    };
+    let (group, index) = (Reg(4), Reg(5));
+    let drawn = keyed
+        .look_up(pick.groups(), Reg(0), group)
+        .random(pick.endpoints, index);
+    let found = drawn.look_up(set::ENDPOINTS, group, ENDPOINT);
+    let noted = match pick.affinity {
+        Some(keep) => client_key(found).remember(set::AFFINITY, CLIENT, ENDPOINT, keep),
+        None => found,
+    };
+    batch.rule(&name, &noted.change_destination(ENDPOINT, ENDPOINT_PORT));
+}
+
+/// Destination address, protocol and port in three registers: the key of `ADDRESSES` and others.
+fn address_key(rule: Rule, first: Reg) -> Rule {
+    port_key(rule.destination_address(first), Reg(first.0 + 1))
+}
+
+/// Protocol and port in two registers.
+fn port_key(rule: Rule, first: Reg) -> Rule {
+    rule.protocol(first).destination_port(Reg(first.0 + 1))
+}

@@ -1,0 +1,9 @@
+//! The network against the real kernel. Each test has a world of its own in fresh network namespaces: a host, pods,
+//! and a machine outside. The machine that runs the tests is not touched.
+
+mod host;
+mod measure;
+mod pods;
+mod rolling;
+mod services;
+mod world;
