@@ -2,5 +2,6 @@
 //! discovery and OpenAPI follow from the table. Nothing here does I/O, knows a store, or serves a request.
 
 pub mod merge;
+pub mod resource;
 pub mod rules;
 pub mod schema;
