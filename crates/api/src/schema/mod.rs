@@ -2,8 +2,11 @@
 //! pruning, OpenAPI) walks it along these types; a custom resource is one more `Schema`. No kind is named here, and no
 //! behaviour of a kind: that is `rules`.
 
+mod table;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -89,6 +92,9 @@ pub struct Struct {
     pub map_type: MapType,
     /// Whether fields that the table doesn't know are kept (custom resources only).
     pub preserve_unknown: bool,
+    /// The structs whose fields stand among this one's in JSON and form a message of their own in protobuf, by tag.
+    /// (Their fields are in `fields`, too, without a tag.)
+    pub inlines: Vec<(u32, TypeId)>,
     /// Protobuf tag to position in `fields`, `u16::MAX` where there is none.
     by_tag: Vec<u16>,
 }
@@ -117,6 +123,7 @@ impl Struct {
             fields,
             map_type,
             preserve_unknown: false,
+            inlines: Vec::new(),
             by_tag,
         }
     }
@@ -176,6 +183,10 @@ pub struct Field {
     pub patch_strategy: PatchStrategy,
     /// The key by which strategic merge matches a list's elements.
     pub patch_merge_key: Option<Text>,
+    /// The name of its scalar type in Go, for messages; none where it is the plain one.
+    pub go_type: Option<Text>,
+    /// What protobuf has instead of the type's usual form.
+    pub wire: Wire,
 }
 
 impl Field {
@@ -192,8 +203,26 @@ impl Field {
             enum_values: Vec::new(),
             patch_strategy: PatchStrategy::NONE,
             patch_merge_key: None,
+            go_type: None,
+            wire: Wire::Plain,
         }
     }
+}
+
+/// What protobuf has instead of the usual form of a field (of a map: of its values).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// The usual form.
+    #[default]
+    Plain,
+    /// A list is a message whose first field is repeated.
+    Wrapped,
+    /// A message of `allows` and `schema`.
+    SchemaOrBool,
+    /// A message of `schema` and `jSONSchemas`.
+    SchemaOrArray,
+    /// A message of `schema` and `property`.
+    SchemaOrStrings,
 }
 
 /// How Go's type holds a field, and so what a Go server writes when it is absent or empty.
@@ -250,7 +279,7 @@ impl PatchStrategy {
 }
 
 /// Whether server-side apply sees into a map or struct.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MapType {
     /// Each entry has its own owner.
     #[default]
@@ -305,6 +334,13 @@ impl Default for Schema {
 }
 
 impl Schema {
+    /// The types of Kubernetes, read from the compiled-in table at first use.
+    #[must_use]
+    pub fn builtin() -> &'static Schema {
+        static BUILTIN: LazyLock<Schema> = LazyLock::new(table::read);
+        &BUILTIN
+    }
+
     /// An arena with the scalar types only.
     #[must_use]
     pub fn new() -> Self {
