@@ -151,10 +151,19 @@ fn spec(spec: &Value, errors: &mut Errors) {
     errors.selector(&at.child("selector"), selector);
     workload::matching_labels(selector, spec.at("template"), &at_template, errors);
     if selector.is_object() && selector::is_empty(selector) {
-        errors.invalid(&at.child("selector"), selector.clone(), "empty selector is invalid for daemonset");
+        errors.invalid(
+            &at.child("selector"),
+            selector.clone(),
+            "empty selector is invalid for daemonset",
+        );
     }
     pod::template(spec.at("template"), &at_template, pod::PodForm::Template, errors);
-    workload::runs_for_ever(spec.at("template").at("spec"), &at_template.child("spec"), "DaemonSet", errors);
+    workload::runs_for_ever(
+        spec.at("template").at("spec"),
+        &at_template.child("spec"),
+        "DaemonSet",
+        errors,
+    );
     workload::not_negative(spec, &at, &["minReadySeconds", "revisionHistoryLimit"], errors);
     rollout(spec.at("updateStrategy"), &at.child("updateStrategy"), errors);
 }

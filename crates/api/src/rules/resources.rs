@@ -23,7 +23,9 @@ pub(crate) fn parse(value: &Value) -> Option<Quantity> {
 pub(crate) fn round(list: Option<&mut Value>) {
     let Some(Value::Object(list)) = list else { return };
     for value in list.values_mut() {
-        let finer = value.as_str().is_some_and(|text| text.ends_with(['n', 'u']) || text.contains('.'));
+        let finer = value
+            .as_str()
+            .is_some_and(|text| text.ends_with(['n', 'u']) || text.contains('.'));
         if !finer {
             continue;
         }

@@ -183,7 +183,9 @@ fn with_claims(spec: &Value) -> Option<Value> {
     let mut template = spec.at("template").clone();
     let pod_spec = template.object("spec");
     let names: Vec<&str> = claims.iter().map(|claim| claim.at("metadata").text("name")).collect();
-    let volumes = names.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+    let volumes = names
+        .iter()
+        .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
     let others = pod_spec
         .list("volumes")
         .iter()

@@ -33,7 +33,12 @@ fn answer(question: &Value, now: &str) -> Value {
         }
         "create" => {
             rules.prepare_create(&mut object);
-            let alice = Requester { name: "alice", uid: "", groups: &["people".to_owned()], extra: &Value::Null };
+            let alice = Requester {
+                name: "alice",
+                uid: "",
+                groups: &["people".to_owned()],
+                extra: &Value::Null,
+            };
             rules.record_requester(&mut object, &alice);
             let errors = with_metadata(rules, &object, rules.validate_create(&object));
             finish(rules, object, errors)
@@ -177,7 +182,11 @@ fn difference(at: &str, ours: &Value, theirs: &Value, text: &mut String) {
 #[test]
 fn answers_as_kubernetes_does() {
     let (mut wrong, mut report) = (BTreeMap::<String, (usize, usize)>::new(), String::new());
-    assert_eq!(QUESTIONS.lines().count(), ANSWERS.lines().count(), "run cargo xtask oracle-rules");
+    assert_eq!(
+        QUESTIONS.lines().count(),
+        ANSWERS.lines().count(),
+        "run cargo xtask oracle-rules"
+    );
     for (number, (question, answer)) in QUESTIONS.lines().zip(ANSWERS.lines()).enumerate() {
         let question: Value = serde_json::from_str(question).expect("a question");
         let counts = wrong.entry(question.text("resource").to_owned()).or_default();

@@ -27,7 +27,11 @@ pub(crate) fn selector(spec: &Value, at: &Path<'_>, kind: &str, errors: &mut Err
 pub(crate) fn template(spec: &Value, at: &Path<'_>, owner: &str, errors: &mut Errors) {
     let template = spec.at("template");
     if !selector::is_valid(spec.at("selector")) {
-        errors.invalid(&at.child("selector"), spec.at("selector").clone(), "invalid label selector");
+        errors.invalid(
+            &at.child("selector"),
+            spec.at("selector").clone(),
+            "invalid label selector",
+        );
         return;
     }
     let at = at.child("template");

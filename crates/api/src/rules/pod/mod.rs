@@ -211,7 +211,10 @@ fn pod_level_requests(spec: &mut Value) {
         requests.set(name, sum);
     }
     let supported = |name: &String| matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-");
-    resources::copy_missing(requests, limits.into_iter().filter(|(name, _)| supported(name)).collect());
+    resources::copy_missing(
+        requests,
+        limits.into_iter().filter(|(name, _)| supported(name)).collect(),
+    );
 }
 
 /// A client that doesn't know `observedGeneration` must not lose it.

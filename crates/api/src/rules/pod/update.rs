@@ -111,7 +111,11 @@ fn other_change(new: &Value, old: &Value, errors: &mut Errors) -> Option<String>
 /// A pod that waits at a gate may be bound to fewer nodes: its selector may grow.
 fn gated(allowed: &mut Value, old: &Value, errors: &mut Errors) {
     let (now, before) = (allowed.at("nodeSelector"), old.at("nodeSelector"));
-    let grows = before.as_object().into_iter().flatten().all(|(k, v)| now.get(k) == Some(v));
+    let grows = before
+        .as_object()
+        .into_iter()
+        .flatten()
+        .all(|(k, v)| now.get(k) == Some(v));
     if !grows {
         let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
         errors.invalid(&Path::new("spec.nodeSelector"), now.clone(), detail);
