@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ipnet::Ipv4Net;
@@ -21,13 +22,13 @@ use crate::netlink::Socket;
 use crate::nft::{self, Batch};
 use crate::services::{Applied, Services};
 use crate::table::ServiceTable;
-use crate::{conntrack, forward, link};
+use crate::{forward, link};
 
 /// The network of one instance. It stays as it is when this value is dropped: the next `open` finds it.
 pub struct Network {
     config: Config,
     mtu: u32,
-    route: Mutex<Socket>,
+    route: Arc<Mutex<Socket>>,
     netfilter: Mutex<Socket>,
     ledger: Mutex<Ledger>,
     services: Mutex<Services>,
@@ -61,8 +62,8 @@ pub struct Dump {
 pub struct Errors(pub Vec<Error>);
 
 enum Chore {
-    /// Delete the link of this index, and what leads to this address.
-    Delete(u32, Ipv4Addr),
+    /// Delete the link of this index.
+    Delete(u32),
     /// Say when all before is done.
     Report(Sender<()>),
 }
@@ -98,10 +99,11 @@ impl Network {
         let chains = make_table(&mut netfilter, &config, &note, old.as_ref())?;
         host::set_up(&config, &mut route, mtu)?;
         forward::allow(&mut netfilter, &config.instance)?;
+        let route = Arc::new(Mutex::new(route));
         let network = Network {
             mtu,
-            reaper: start_reaper()?,
-            route: Mutex::new(route),
+            reaper: start_reaper(route.clone()),
+            route,
             netfilter: Mutex::new(netfilter),
             ledger: Mutex::new(ledger),
             services: Mutex::new(Services::new(&config.instance.table(), chains)),
@@ -219,7 +221,7 @@ impl Network {
         let index = attach::unroute(&mut self.route.lock(), &self.config.instance.link(slot), address)?;
         if let Some(index) = index {
             // The reaper lives as long as this value does.
-            let _ = self.reaper.send(Chore::Delete(index, address));
+            let _ = self.reaper.send(Chore::Delete(index));
         }
         self.ledger.lock().release(slot)?;
         Ok(())
@@ -338,18 +340,18 @@ fn make_table(
         .collect())
 }
 
-/// Starts the thread that cleans up after detached slots: deleting a link takes the kernel tens of milliseconds, for
-/// which nobody should wait. It has sockets of its own, and ends with the network.
-fn start_reaper() -> Result<Sender<Chore>, Error> {
+/// Starts the thread that deletes links: each takes the kernel tens of milliseconds, for which nobody should wait. It
+/// has a socket of its own, and ends with the network.
+fn start_reaper(route: Arc<Mutex<Socket>>) -> Sender<Chore> {
     let (sender, chores): (Sender<Chore>, Receiver<Chore>) = channel();
-    let (mut route, mut netfilter) = (open_socket(libc::NETLINK_ROUTE)?, open_socket(libc::NETLINK_NETFILTER)?);
+    // A socket of this thread's namespace; without one of its own the reaper shares that of the others.
+    let own = Socket::open(libc::NETLINK_ROUTE).map_or(route, |socket| Arc::new(Mutex::new(socket)));
     std::thread::spawn(move || {
         for chore in chores {
             match chore {
-                Chore::Delete(index, address) => {
-                    let deleted = attach::delete(&mut route, index);
-                    if let Err(error) = deleted.and(conntrack::forget_address(&mut netfilter, address)) {
-                        tracing::warn!(%error, "cleaning up after a detached slot failed");
+                Chore::Delete(index) => {
+                    if let Err(error) = attach::delete(&mut own.lock(), index) {
+                        tracing::warn!(%error, "a detached link could not be deleted");
                     }
                 }
                 Chore::Report(done) => {
@@ -358,5 +360,5 @@ fn start_reaper() -> Result<Sender<Chore>, Error> {
             }
         }
     });
-    Ok(sender)
+    sender
 }

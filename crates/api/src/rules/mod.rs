@@ -25,8 +25,6 @@ mod selector;
 mod service;
 mod stateful_set;
 mod strategy;
-#[cfg(test)]
-mod tests;
 mod view;
 mod workload;
 

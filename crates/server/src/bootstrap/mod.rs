@@ -1,0 +1,171 @@
+//! The objects that every cluster has: made on the first start, brought up to date on later ones, by way of the same
+//! path as everything else.
+
+mod objects;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use meta::Status;
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::authz::bootstrap::{self as policy, Made};
+use crate::authz::rules::Rule;
+use crate::core::Core;
+use crate::handle::{Identity, handle};
+use crate::http::body::incoming;
+use crate::object;
+use crate::user::{MASTERS, User};
+
+/// How many objects are made at the same time.
+const AT_ONCE: usize = 32;
+
+/// Brings everything up to date.
+pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Error> {
+    let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"].map(objects::namespace);
+    make(core, namespaces.into()).await?;
+    let mut all = policy::made();
+    all.extend(objects::cluster(&core.config, core.pki.ca.pem()));
+    make(core, all).await?;
+    for endpoint in objects::endpoints(&core.config) {
+        // An address that can't be published (loopback) leaves the server usable from this machine.
+        if let Err(error) = ensure(core, &endpoint).await {
+            tracing::warn!(%error, "the server's endpoint is not published");
+        }
+    }
+    core.hub.fresh().await?;
+    core.compile_policy();
+    Ok(())
+}
+
+async fn make(core: &Arc<Core>, all: Vec<Made>) -> Result<(), Error> {
+    futures::stream::iter(all)
+        .map(|made| async move { ensure(core, &made).await })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// Makes an object, or adds to the one that is there what it lacks.
+async fn ensure(core: &Arc<Core>, made: &Made) -> Result<(), Error> {
+    let failed = |status: Status| Error::Bootstrap {
+        what: format!("{}/{}", made.plural, object::name(&made.object)),
+        status: Box::new(status),
+    };
+    let kind = core
+        .kinds
+        .any(&made.group, made.plural)
+        .ok_or(Error::MissingKind(made.plural))?;
+    let namespace = object::namespace(&made.object);
+    let collection = match namespace {
+        "" => format!("{}/{}", root(&kind.api_version), made.plural),
+        _ => format!("{}/namespaces/{namespace}/{}", root(&kind.api_version), made.plural),
+    };
+    let name = object::name(&made.object);
+    let cache = kind.cache().map_err(failed)?;
+    let Some(version) = cache.get(&kind.key(Some(namespace), name)) else {
+        let mut object = made.object.clone();
+        object["apiVersion"] = kind.api_version.clone().into();
+        object["kind"] = kind.row.kind.to_string().into();
+        return match send(core, Method::POST, &collection, "application/json", &object).await {
+            Err(status) if status.reason == "AlreadyExists" => Ok(()),
+            result => result.map_err(failed),
+        };
+    };
+    let current = kind.tree(version.bytes(), version.revision()).map_err(failed)?;
+    let Some(patch) = missing(&current, &made.object) else {
+        return Ok(());
+    };
+    let path = format!("{collection}/{}", escape(name));
+    send(core, Method::PATCH, &path, "application/merge-patch+json", &patch)
+        .await
+        .map_err(failed)
+}
+
+fn root(api_version: &str) -> String {
+    if api_version.contains('/') {
+        format!("/apis/{api_version}")
+    } else {
+        format!("/api/{api_version}")
+    }
+}
+
+fn escape(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F").replace(' ', "%20")
+}
+
+/// What the object that is there must get: rules and subjects are added, never taken away; endpoints are replaced.
+fn missing(current: &Value, wanted: &Value) -> Option<Value> {
+    if current.pointer("/metadata/annotations/rbac.authorization.kubernetes.io~1autoupdate") == Some(&json!("false")) {
+        return None;
+    }
+    for field in ["rules", "subjects"] {
+        let list = |object: &Value| object.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut all = list(current);
+        let before = all.len();
+        for item in list(wanted) {
+            let there = match field {
+                "rules" => covered(&all, &item),
+                _ => all.iter().any(|other| same_subject(other, &item)),
+            };
+            if !there {
+                all.push(item);
+            }
+        }
+        if all.len() > before {
+            return Some(json!({field: all}));
+        }
+    }
+    for field in ["subsets", "endpoints", "ports", "data"] {
+        if let Some(value) = wanted.get(field)
+            && current.get(field) != Some(value)
+        {
+            return Some(json!({field: value}));
+        }
+    }
+    None
+}
+
+fn covered(rules: &[Value], wanted: &Value) -> bool {
+    let parse = |rule: &Value| serde_json::from_value::<Rule>(rule.clone()).unwrap_or_default();
+    let have: Vec<Rule> = rules.iter().map(parse).collect();
+    parse(wanted)
+        .pieces()
+        .iter()
+        .all(|piece| have.iter().any(|rule| rule.covers(piece)))
+}
+
+fn same_subject(a: &Value, b: &Value) -> bool {
+    ["kind", "name", "namespace"]
+        .iter()
+        .all(|field| a.get(field) == b.get(field))
+}
+
+/// One request of the server to itself.
+async fn send(core: &Arc<Core>, method: Method, path: &str, content_type: &str, body: &Value) -> Result<(), Status> {
+    let bytes = Bytes::from(serde_json::to_vec(body).map_err(Status::internal)?);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", content_type)
+        .header("user-agent", "gantry-server")
+        .body(Full::new(bytes))
+        .map_err(Status::internal)?;
+    let (parts, body) = request.into_parts();
+    let user = Arc::new(User::new("system:apiserver", &[MASTERS]));
+    let response = handle(Arc::clone(core), parts, incoming(body), Identity::InProcess(user)).await;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    let bytes = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(Status::internal)?
+        .to_bytes();
+    Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| Status::internal(String::from_utf8_lossy(&bytes))))
+}

@@ -1,0 +1,78 @@
+//! What a server is started with. It holds values only; nothing here reads the environment or a file.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// A server's settings. [`Config::new`] has the defaults; change what differs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory; the server keeps its own things below `server/` in it.
+    pub data_dir: PathBuf,
+    /// Where it will be listened on. The listener itself is opened by the caller.
+    pub listen: SocketAddr,
+    /// The address that others reach the server by: published as the endpoint of the `kubernetes` Service.
+    pub advertise_address: IpAddr,
+    /// More names and addresses that the serving certificate must cover.
+    pub names: Vec<String>,
+    /// Where the addresses of Services come from.
+    pub service_cidr: IpNet,
+    /// First and last port of NodePort Services.
+    pub node_ports: (u16, u16),
+    /// The DNS domain of Services.
+    pub cluster_domain: String,
+    /// How long Events are kept.
+    pub event_ttl: Duration,
+}
+
+impl Config {
+    /// Listening on loopback, everything else as Kubernetes has it by default.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Config {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Config {
+            data_dir: data_dir.into(),
+            listen: SocketAddr::new(loopback, 6443),
+            advertise_address: loopback,
+            names: Vec::new(),
+            service_cidr: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16)),
+            node_ports: (30000, 32767),
+            cluster_domain: "cluster.local".to_owned(),
+            event_ttl: Duration::from_secs(3600),
+        }
+    }
+
+    /// The address of the `kubernetes` Service: the first of the range.
+    pub fn kubernetes_service_ip(&self) -> Option<IpAddr> {
+        nth_address(self.service_cidr, 1)
+    }
+
+    /// The address of the `kube-dns` Service: the tenth of the range.
+    pub fn dns_service_ip(&self) -> Option<IpAddr> {
+        nth_address(self.service_cidr, 10)
+    }
+
+    /// The URL under which clients on this machine reach the server.
+    pub fn local_url(&self) -> String {
+        let ip = match self.listen.ip() {
+            ip if ip.is_unspecified() && ip.is_ipv6() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("https://{}", SocketAddr::new(ip, self.listen.port()))
+    }
+
+    pub(crate) fn pki_dir(&self) -> PathBuf {
+        self.data_dir.join("server").join("pki")
+    }
+}
+
+/// The n-th address of a network, when it has one.
+pub(crate) fn nth_address(net: IpNet, n: u32) -> Option<IpAddr> {
+    let address = match net.network() {
+        IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from(u32::from(first).checked_add(n)?)),
+        IpAddr::V6(first) => IpAddr::V6(std::net::Ipv6Addr::from(u128::from(first).checked_add(u128::from(n))?)),
+    };
+    net.contains(&address).then_some(address)
+}

@@ -1,0 +1,171 @@
+//! What all requests share: the store, the caches, the policy and the keys.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use api::resource::Catalog;
+use arc_swap::ArcSwap;
+use meta::{ObjectKey, Status};
+use parking_lot::Mutex;
+use serde_json::Value;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use watch::{Cache, Hub, Scope};
+
+use crate::admission::Chain;
+use crate::authn::token::Claims;
+use crate::authz::policy::Sources;
+use crate::authz::{self, Attributes, Decision, Policy, node};
+use crate::kinds::Kinds;
+use crate::metrics::Metrics;
+use crate::pki::Pki;
+use crate::{Config, Error};
+
+/// The inside of a server.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) pki: Pki,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) hub: Hub,
+    pub(crate) kinds: Kinds,
+    pub(crate) admission: Chain,
+    pub(crate) tokens: Mutex<HashMap<String, Claims>>,
+    pub(crate) tunnels: tunnel::Registry,
+    pub(crate) metrics: Metrics,
+    /// Set when the server stops: streams end themselves then.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) documents: crate::endpoints::Documents,
+    policy: ArcSwap<Policy>,
+    pods: node::Pods,
+    rbac: [Arc<Cache>; 4],
+    ready: AtomicBool,
+}
+
+impl Core {
+    pub(crate) async fn open(config: Config, store: Arc<dyn Store>) -> Result<Core, Error> {
+        let pki = Pki::open(&config)?;
+        let hub = Hub::start(Arc::clone(&store)).await?;
+        let kinds = Kinds::open(Catalog::builtin(), &hub).await?;
+        let cache = |group: &str, plural: &'static str| {
+            let kind = kinds.any(group, plural).ok_or(Error::MissingKind(plural))?;
+            kind.cache().cloned().map_err(|_| Error::MissingKind(plural))
+        };
+        let rbac = "rbac.authorization.k8s.io";
+        let rbac = [
+            cache(rbac, "clusterroles")?,
+            cache(rbac, "roles")?,
+            cache(rbac, "clusterrolebindings")?,
+            cache(rbac, "rolebindings")?,
+        ];
+        let pods = cache("", "pods")?;
+        let documents = crate::endpoints::Documents::new(Catalog::builtin());
+        let core = Core {
+            config,
+            pki,
+            store,
+            hub,
+            kinds,
+            admission: Chain::builtin(),
+            tokens: Mutex::default(),
+            tunnels: tunnel::Registry::default(),
+            metrics: Metrics::default(),
+            stopping: CancellationToken::new(),
+            documents,
+            policy: ArcSwap::default(),
+            pods,
+            rbac,
+            ready: AtomicBool::new(false),
+        };
+        core.compile_policy();
+        Ok(core)
+    }
+
+    /// The issuer of service account tokens, and the audience of those that are meant for this API.
+    pub(crate) fn issuer(&self) -> String {
+        format!("https://kubernetes.default.svc.{}", self.config.cluster_domain)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody may do something.
+    pub(crate) fn decide(&self, attributes: &Attributes<'_>) -> Decision {
+        authz::decide(&self.policy.load(), &self.pods, attributes)
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    pub(crate) fn pods(&self) -> &node::Pods {
+        &self.pods
+    }
+
+    /// An object as the cache has it now.
+    pub(crate) fn cached_tree(&self, group: &str, plural: &str, key: &ObjectKey) -> Option<Value> {
+        let kind = self.kinds.any(group, plural)?;
+        let version = kind.cache().ok()?.get(&kind.key(key.namespace.as_deref(), &key.name))?;
+        kind.tree(version.bytes(), version.revision()).ok()
+    }
+
+    /// The same after everything that was acknowledged before; for decisions that must not be stale.
+    pub(crate) async fn fresh_tree(&self, group: &str, plural: &str, key: &ObjectKey) -> Result<Option<Value>, Status> {
+        self.hub.fresh().await.map_err(crate::status::of_watch)?;
+        Ok(self.cached_tree(group, plural, key))
+    }
+
+    /// Compiles roles and bindings as the caches have them now.
+    pub(crate) fn compile_policy(&self) {
+        let snapshots = self.rbac.each_ref().map(|cache| cache.list(&Scope::All));
+        let [cluster_roles, roles, cluster_bindings, bindings] = snapshots
+            .each_ref()
+            .map(|snapshot| snapshot.iter().map(|version| &version.bytes()[..]).collect::<Vec<_>>());
+        let policy = Policy::compile(&Sources {
+            cluster_roles,
+            roles,
+            cluster_bindings,
+            bindings,
+        });
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// Compiles the policy anew whenever a role or a binding changes, until the server stops.
+    pub(crate) async fn follow_policy(self: Arc<Self>) {
+        loop {
+            let mut watchers = Vec::new();
+            for cache in &self.rbac {
+                match cache.list_and_watch(watch::Selection::default()) {
+                    Ok((_, watcher)) => watchers.push(watcher),
+                    Err(_) => return,
+                }
+            }
+            self.compile_policy();
+            let [a, b, c, d] = &mut watchers[..] else { return };
+            loop {
+                let changed = tokio::select! {
+                    () = self.stopping.cancelled() => return,
+                    event = a.next() => event,
+                    event = b.next() => event,
+                    event = c.next() => event,
+                    event = d.next() => event,
+                };
+                match changed {
+                    Ok(_) => {
+                        for watcher in [&mut *a, &mut *b, &mut *c, &mut *d] {
+                            while let Ok(Some(_)) = watcher.try_next() {}
+                        }
+                        self.compile_policy();
+                    }
+                    Err(watch::Error::Expired { .. }) => break,
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+}

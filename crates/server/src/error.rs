@@ -1,0 +1,25 @@
+//! Why a server doesn't start.
+
+use crate::pki;
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Keys or certificates can't be had.
+    #[error(transparent)]
+    Pki(#[from] pki::Error),
+    /// The store can't be read.
+    #[error("reading the store")]
+    Watch(#[from] watch::Error),
+    /// The schema table lacks a kind that the server itself needs.
+    #[error("the schema table has no {0}")]
+    MissingKind(&'static str),
+    /// One of the objects that every cluster has could not be made.
+    #[error("making {what}: {status}")]
+    Bootstrap {
+        /// Which object.
+        what: String,
+        /// The server's own answer.
+        status: Box<meta::Status>,
+    },
+}

@@ -1,0 +1,160 @@
+//! The way of every request: who is it, may they, what is it about, and the answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use meta::Status;
+use parking_lot::Mutex;
+
+use crate::authz::{self, Attributes, Decision};
+use crate::core::Core;
+use crate::http::Body;
+use crate::http::body::Incoming;
+use crate::http::listen::PeerCertificate;
+use crate::http::negotiate::{self, Wanted};
+use crate::http::path::{RequestInfo, ResourcePath};
+use crate::http::query::Query;
+use crate::rest::{self, Call, answer};
+use crate::user::User;
+use crate::{authn, endpoints};
+
+/// No body is larger.
+const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// How it is known who makes a request.
+pub(crate) enum Identity {
+    /// By certificate or token.
+    Network(Option<PeerCertificate>),
+    /// By the one who holds the in-process service.
+    InProcess(Arc<User>),
+}
+
+/// Answers a request.
+pub(crate) async fn handle(core: Arc<Core>, parts: Parts, body: Incoming, identity: Identity) -> Response<Body> {
+    let started = Instant::now();
+    let query = Query::parse(parts.uri.query());
+    let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let (group, resource) = match &info.resource {
+        Some(found) => (found.group.clone(), found.resource.clone()),
+        None => Default::default(),
+    };
+    let verb = info.verb;
+    let core_of_metrics = Arc::clone(&core);
+    let _running = core_of_metrics.metrics.request();
+    let mut wanted = negotiate::accept(&parts.headers).unwrap_or(Wanted::JSON);
+    wanted.pretty |= query.flag("pretty");
+    let mut response = match run(core, parts, query, info, body, identity).await {
+        Ok(response) => response,
+        Err(status) => answer::of_status(&status, wanted),
+    };
+    let id = uuid::Uuid::new_v4().to_string();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("audit-id", id);
+    }
+    core_of_metrics
+        .metrics
+        .answered(verb, &group, &resource, response.status().as_u16(), started.elapsed());
+    response
+}
+
+async fn run(
+    core: Arc<Core>,
+    mut parts: Parts,
+    query: Query,
+    info: RequestInfo,
+    body: Incoming,
+    identity: Identity,
+) -> Result<Response<Body>, Status> {
+    let mut user = match identity {
+        Identity::InProcess(user) => (*user).clone(),
+        Identity::Network(peer) => authn::authenticate(&core, &parts.headers, peer.as_ref())?,
+    };
+    if let Some(other) = authn::impersonation::requested(&core, &user, &parts.headers)? {
+        user = other;
+    }
+    authorize(&core, &user, &info, &query)?;
+    let Some(path) = info.resource.clone() else {
+        return endpoints::serve(&core, &user, &mut parts, &query, &info).await;
+    };
+    resource(core, user, parts, query, info, path, body).await
+}
+
+fn authorize(core: &Core, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+    let fields = query.get("fieldSelector").unwrap_or_default();
+    let attributes = Attributes::of(user, info, fields);
+    match core.decide(&attributes) {
+        Decision::Allow(_) => Ok(()),
+        Decision::NoOpinion(why) => Err(authz::forbidden(&attributes, &why)),
+    }
+}
+
+async fn resource(
+    core: Arc<Core>,
+    user: User,
+    parts: Parts,
+    query: Query,
+    info: RequestInfo,
+    path: ResourcePath,
+    body: Incoming,
+) -> Result<Response<Body>, Status> {
+    let Some(kind) = core.kinds.find(&path.group, &path.version, &path.resource).cloned() else {
+        return Ok(endpoints::not_found());
+    };
+    let mut wanted = negotiate::accept(&parts.headers)?;
+    wanted.pretty |= query.flag("pretty");
+    let body = match parts.method {
+        Method::GET | Method::HEAD => Bytes::new(),
+        _ => read(body).await?,
+    };
+    let call = Call {
+        core,
+        user,
+        kind,
+        path,
+        verb: info.verb,
+        query,
+        headers: parts.headers,
+        wanted,
+        body,
+        warnings: Mutex::default(),
+        extensions: Mutex::new(parts.extensions),
+    };
+    let answer = rest::handle(&call).await?;
+    answer.into_response(&call)
+}
+
+async fn read(mut body: Incoming) -> Result<Bytes, Status> {
+    let mut all = BytesMut::new();
+    let mut first = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("reading the body: {error}")))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if first.len() + all.len() + piece.len() > MAX_BODY {
+            return Err(Status::too_large(format!("limit is {MAX_BODY}")));
+        }
+        // Most bodies come in one piece, which needs no copy.
+        if first.is_empty() && all.is_empty() {
+            first = piece;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&piece);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// A plain text answer.
+pub(crate) fn text(code: StatusCode, text: impl Into<String>) -> Response<Body> {
+    let mut response = Response::new(Body::full(text.into()));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}

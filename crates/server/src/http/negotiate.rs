@@ -1,0 +1,171 @@
+//! In which format a body came, and in which one the answer is wanted.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use meta::Status;
+
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const YAML: &str = "application/yaml";
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// How bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Wire {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+/// What is made of an object on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Shape {
+    /// As it is.
+    Object,
+    /// Rows with columns, as kubectl prints them.
+    Table,
+    /// Metadata only.
+    Partial,
+}
+
+/// The wanted answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) wire: Wire,
+    pub(crate) shape: Shape,
+    pub(crate) pretty: bool,
+    pub(crate) gzip: bool,
+}
+
+impl Wanted {
+    pub(crate) const JSON: Wanted = Wanted {
+        wire: Wire::Json,
+        shape: Shape::Object,
+        pretty: false,
+        gzip: false,
+    };
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self.wire {
+            Wire::Json => JSON,
+            Wire::Yaml => YAML,
+            Wire::Protobuf => PROTOBUF,
+        }
+    }
+}
+
+/// Picks the first acceptable format in the client's order of preference.
+pub(crate) fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
+    let gzip = headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| {
+            value
+                .split(',')
+                .any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"))
+        });
+    let text = match headers.get(ACCEPT) {
+        None => return Ok(Wanted { gzip, ..Wanted::JSON }),
+        Some(value) => value.to_str().unwrap_or_default(),
+    };
+    let mut ranges: Vec<(f32, Wanted)> = text.split(',').filter_map(|range| media(range, gzip)).collect();
+    if text.trim().is_empty() {
+        return Ok(Wanted { gzip, ..Wanted::JSON });
+    }
+    ranges.sort_by(|a, b| b.0.total_cmp(&a.0));
+    ranges
+        .first()
+        .map(|(_, wanted)| *wanted)
+        .ok_or_else(|| Status::not_acceptable(&[JSON, YAML, PROTOBUF]))
+}
+
+fn media(range: &str, gzip: bool) -> Option<(f32, Wanted)> {
+    let mut parts = range.split(';').map(str::trim);
+    let wire = match parts.next()? {
+        JSON | "*/*" | "application/*" => Wire::Json,
+        YAML | "application/x-yaml" => Wire::Yaml,
+        PROTOBUF => Wire::Protobuf,
+        _ => return None,
+    };
+    let (mut quality, mut shape, mut pretty, mut version) = (1.0, Shape::Object, false, "v1");
+    for parameter in parts {
+        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        match key.trim() {
+            "q" => quality = value.parse().unwrap_or(1.0),
+            "pretty" => pretty = value == "1" || value == "true",
+            "v" => version = value,
+            "as" => {
+                shape = match value {
+                    "Table" => Shape::Table,
+                    "PartialObjectMetadata" | "PartialObjectMetadataList" => Shape::Partial,
+                    _ => return None,
+                };
+            }
+            _ => {}
+        }
+    }
+    if shape != Shape::Object && version != "v1" {
+        return None;
+    }
+    (quality > 0.0).then_some((
+        quality,
+        Wanted {
+            wire,
+            shape,
+            pretty,
+            gzip,
+        },
+    ))
+}
+
+/// The format of a request's body; no header means JSON.
+pub(crate) fn content_type(headers: &HeaderMap) -> Result<Wire, Status> {
+    match media_type(headers) {
+        None | Some("" | JSON) => Ok(Wire::Json),
+        Some(YAML | "application/x-yaml") => Ok(Wire::Yaml),
+        Some(PROTOBUF) => Ok(Wire::Protobuf),
+        Some(_) => Err(Status::unsupported_media_type(&[JSON, YAML, PROTOBUF])),
+    }
+}
+
+/// The bare media type of the body.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(text: &str) -> Option<Wanted> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, text.parse().unwrap());
+        accept(&headers).ok()
+    }
+
+    #[test]
+    fn kubectl_gets_a_table() {
+        let wanted = accepted(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+        );
+        assert_eq!(
+            wanted,
+            Some(Wanted {
+                shape: Shape::Table,
+                ..Wanted::JSON
+            })
+        );
+    }
+
+    #[test]
+    fn preference_and_refusal() {
+        let wanted = accepted("application/vnd.kubernetes.protobuf,application/json");
+        assert_eq!(wanted.unwrap().wire, Wire::Protobuf);
+        assert_eq!(
+            accepted("text/html,application/json;q=0.5,*/*;q=0.1").unwrap().wire,
+            Wire::Json
+        );
+        assert_eq!(accepted("image/png"), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! The API server: authentication, authorization, admission, the one generic path for all resources, discovery,
+//! OpenAPI, and the keys and certificates behind it.
+//!
+//! What holds: every request, also one from inside of the process, goes through all of it under a named identity. No
+//! kind has a handler of its own; what differs between kinds is in `api`. Nothing outside of this crate and the watch
+//! caches touches the store.
+
+mod admission;
+mod allocate;
+mod authn;
+mod authz;
+mod bootstrap;
+mod config;
+mod core;
+mod endpoints;
+mod error;
+mod handle;
+mod http;
+mod kinds;
+pub mod kubeconfig;
+mod metrics;
+mod object;
+pub mod pki;
+mod rest;
+mod server;
+mod service;
+mod status;
+mod user;
+mod wire;
+
+pub use self::http::Body;
+pub use config::Config;
+pub use error::Error;
+pub use server::Server;
+pub use service::Service;
+pub use user::User;

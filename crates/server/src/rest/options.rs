@@ -1,0 +1,200 @@
+//! The options of writes and deletions, from a query or a body.
+
+use meta::{FieldError, GroupKind, Status};
+use serde::Deserialize;
+
+use super::Call;
+use crate::http::query::Query;
+
+/// What happens with fields that the schema doesn't know, and with doubled ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// The options of create, update and patch.
+#[derive(Clone, Debug)]
+pub(crate) struct WriteOptions {
+    pub(crate) dry_run: bool,
+    pub(crate) manager: String,
+    pub(crate) validation: FieldValidation,
+    pub(crate) force: bool,
+}
+
+impl WriteOptions {
+    /// Reads them; `kind` is their name in errors, such as `CreateOptions`.
+    pub(crate) fn parse(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
+        let mut errors = Vec::new();
+        let dry_run = dry_run(&call.query, &mut errors);
+        let validation = match call.query.get("fieldValidation") {
+            None | Some("Warn") => FieldValidation::Warn,
+            Some("Strict") => FieldValidation::Strict,
+            Some("Ignore") => FieldValidation::Ignore,
+            Some(other) => {
+                errors.push(FieldError::not_supported(
+                    "fieldValidation",
+                    other,
+                    &["", "Ignore", "Strict", "Warn"],
+                ));
+                FieldValidation::Warn
+            }
+        };
+        let given = call.query.get("fieldManager").unwrap_or_default();
+        if given.chars().count() > 128 {
+            errors.push(FieldError::too_long("fieldManager", 128));
+        }
+        if given.chars().any(|letter| !(' '..='~').contains(&letter)) {
+            errors.push(FieldError::invalid(
+                "fieldManager",
+                given,
+                "should only contain printable characters",
+            ));
+        }
+        if !errors.is_empty() {
+            return Err(Status::invalid(&GroupKind::new("meta.k8s.io", kind), "", &errors));
+        }
+        Ok(WriteOptions {
+            dry_run,
+            manager: manager(call, given),
+            validation,
+            force: call.query.flag("force"),
+        })
+    }
+
+    /// The options of a write that the server does as a part of something else.
+    pub(crate) fn internal(call: &Call, dry_run: bool) -> WriteOptions {
+        WriteOptions {
+            dry_run,
+            manager: manager(call, ""),
+            validation: FieldValidation::Ignore,
+            force: false,
+        }
+    }
+}
+
+/// The manager that the client names, or its program's name.
+fn manager(call: &Call, given: &str) -> String {
+    let agent = call
+        .headers
+        .get(http::header::USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    api::merge::apply::manager_name(given, agent)
+}
+
+fn dry_run(query: &Query, errors: &mut Vec<FieldError>) -> bool {
+    let values: Vec<&str> = query.all("dryRun").collect();
+    check_dry_run(&values, errors)
+}
+
+fn check_dry_run(values: &[&str], errors: &mut Vec<FieldError>) -> bool {
+    for value in values {
+        if *value != "All" {
+            errors.push(FieldError::not_supported("dryRun", *value, &["All"]));
+        }
+    }
+    !values.is_empty()
+}
+
+/// What becomes of an object's dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    Orphan,
+    Background,
+    Foreground,
+}
+
+/// The options of a deletion.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeleteOptions {
+    pub(crate) dry_run: bool,
+    pub(crate) grace: Option<i64>,
+    pub(crate) uid: Option<String>,
+    pub(crate) revision: Option<String>,
+    pub(crate) propagation: Option<Propagation>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DeleteBody {
+    pub(crate) kind: String,
+    grace_period_seconds: Option<i64>,
+    preconditions: Option<Preconditions>,
+    orphan_dependents: Option<bool>,
+    propagation_policy: Option<String>,
+    dry_run: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// From the body when there is one, else from the query.
+    pub(crate) fn parse(call: &Call) -> Result<DeleteOptions, Status> {
+        let body = match super::decode::tree(call)? {
+            Some(tree) => serde_json::from_value(tree).map_err(|error| Status::bad_request(error.to_string()))?,
+            None => DeleteBody {
+                grace_period_seconds: call.query.integer("gracePeriodSeconds")?,
+                orphan_dependents: call.query.optional_flag("orphanDependents"),
+                propagation_policy: call.query.get("propagationPolicy").map(str::to_owned),
+                ..DeleteBody::default()
+            },
+        };
+        let mut options = DeleteOptions::of(body)?;
+        // kubectl's dry run comes in either place.
+        let mut errors = Vec::new();
+        options.dry_run |= dry_run(&call.query, &mut errors);
+        refuse(&errors)?;
+        Ok(options)
+    }
+
+    /// From a body that was read already.
+    pub(crate) fn of(body: DeleteBody) -> Result<DeleteOptions, Status> {
+        let mut errors = Vec::new();
+        let values: Vec<&str> = body.dry_run.iter().map(String::as_str).collect();
+        let dry_run = check_dry_run(&values, &mut errors);
+        if body.propagation_policy.is_some() && body.orphan_dependents.is_some() {
+            let policy = body.propagation_policy.as_deref().unwrap_or_default();
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid("propagationPolicy", policy, why));
+        }
+        let propagation = match (body.propagation_policy.as_deref(), body.orphan_dependents) {
+            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
+            (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
+            (Some("Foreground"), _) => Some(Propagation::Foreground),
+            (Some(other), _) => {
+                let allowed = ["Background", "Foreground", "Orphan"];
+                errors.push(FieldError::not_supported("propagationPolicy", other, &allowed));
+                None
+            }
+            (None, None) => None,
+        };
+        refuse(&errors)?;
+        let preconditions = body.preconditions.unwrap_or_default();
+        let (uid, revision) = (preconditions.uid, preconditions.resource_version);
+        Ok(DeleteOptions {
+            dry_run,
+            grace: body.grace_period_seconds,
+            uid,
+            revision,
+            propagation,
+        })
+    }
+}
+
+fn refuse(errors: &[FieldError]) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(
+        &GroupKind::new("meta.k8s.io", "DeleteOptions"),
+        "",
+        errors,
+    ))
+}

@@ -1,0 +1,42 @@
+//! `metadata.managedFields`: who owns which fields, on every write.
+
+use api::merge::apply::{OneVersion, ResetFields, Target, track_update};
+use serde_json::Value;
+
+use crate::kinds::Kind;
+use crate::wire;
+
+/// What is written through an endpoint, for the bookkeeping.
+pub(crate) fn target<'a>(kind: &'a Kind, subresource: &'a str, reset: &'a ResetFields) -> Target<'a> {
+    Target {
+        schema: wire::schema(),
+        ty: kind.row.ty,
+        api_version: &kind.api_version,
+        kind: &kind.row.kind,
+        subresource,
+        reset,
+        versions: &OneVersion,
+    }
+}
+
+/// The fields that an endpoint puts back to what they were, and that its writers therefore never own.
+pub(crate) fn reset(kind: &Kind, subresource: &str) -> ResetFields {
+    let has_status = kind.row.subresources.iter().any(|known| *known.name == *"status");
+    match subresource {
+        "status" => ResetFields::these(&["spec"]),
+        "" if has_status => ResetFields::these(&["status"]),
+        _ => ResetFields::Nothing,
+    }
+}
+
+/// Gives what a create, an update or a patch changed to its manager.
+pub(crate) fn track(kind: &Kind, subresource: &str, old: Option<&Value>, new: &mut Value, manager: &str) {
+    let reset = reset(kind, subresource);
+    track_update(
+        &target(kind, subresource, &reset),
+        old,
+        new,
+        manager,
+        jiff::Timestamp::now(),
+    );
+}

@@ -1,0 +1,68 @@
+//! Label and field selectors of lists, watches and collection deletions.
+
+use std::sync::Arc;
+
+use meta::{Status, fields, labels};
+use watch::{Scope, Version};
+
+use super::Call;
+
+/// What a request selects.
+#[derive(Clone)]
+pub(crate) struct Selected {
+    pub(crate) labels: labels::Selector,
+    pub(crate) fields: fields::Selector,
+}
+
+impl Selected {
+    pub(crate) fn parse(call: &Call) -> Result<Selected, Status> {
+        let labels = labels::Selector::parse(call.query.get("labelSelector").unwrap_or_default())
+            .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
+        let fields = fields::Selector::parse(call.query.get("fieldSelector").unwrap_or_default())
+            .map_err(|error| Status::bad_request(error.to_string()))?;
+        let known = call.kind.rules.selectable();
+        for term in fields.terms() {
+            let usual = matches!(term.field.as_str(), "metadata.name" | "metadata.namespace");
+            if !usual && !known.contains(&term.field.as_str()) {
+                return Err(Status::bad_request(match call.kind.resource.group.as_str() {
+                    "" => format!("field label not supported: {}", term.field),
+                    _ => format!("field label {:?} not supported for {}", term.field, call.kind.row.kind),
+                }));
+            }
+        }
+        Ok(Selected { labels, fields })
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    pub(crate) fn matches(&self, version: &Version) -> bool {
+        if self.is_everything() {
+            return true;
+        }
+        let projection = version.projection();
+        self.labels.matches(&projection.labels[..]) && self.fields.matches(&projection.fields[..])
+    }
+
+    /// The filter for a watch; none when everything is wanted.
+    pub(crate) fn filter(&self) -> Option<Arc<dyn watch::Filter>> {
+        if self.is_everything() {
+            return None;
+        }
+        let own = self.clone();
+        Some(Arc::new(move |version: &Version| own.matches(version)))
+    }
+
+    /// Where to look: one object when the selector says which, else the namespace or everything.
+    pub(crate) fn scope(&self, call: &Call) -> Scope {
+        let namespace = call.namespace();
+        let name = call.path.name.as_deref().or_else(|| self.fields.exact("metadata.name"));
+        match (name, namespace, call.kind.row.namespaced) {
+            (Some(name), Some(namespace), true) => Scope::object(Some(namespace), name),
+            (Some(name), _, false) => Scope::object(None, name),
+            (_, Some(namespace), true) => Scope::namespace(namespace),
+            _ => Scope::All,
+        }
+    }
+}

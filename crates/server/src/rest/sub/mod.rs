@@ -1,0 +1,49 @@
+//! What lies below an object's path, and the resources whose objects are questions that nobody keeps.
+
+mod access;
+mod binding;
+mod eviction;
+mod scale;
+mod token;
+mod token_review;
+
+use meta::Status;
+
+use super::{Answer, Call, get, patch, update};
+
+/// Answers a request for a subresource.
+pub(crate) async fn handle(call: &Call) -> Result<Answer, Status> {
+    let name = call.subresource();
+    let Some(known) = call.kind.row.subresource(name) else {
+        return Ok(Answer::Raw(crate::endpoints::not_found()));
+    };
+    // A stream is opened by a GET (websocket) or a POST (SPDY).
+    if !known.verbs.iter().any(|verb| *verb == call.verb) {
+        return Err(Status::method_not_allowed(&call.kind.resource, call.verb));
+    }
+    let plural = call.kind.resource.resource.as_str();
+    match (call.kind.resource.group.as_str(), plural, name) {
+        (_, _, "scale") => scale::handle(call).await,
+        ("", "pods", "binding") => binding::of_pod(call).await,
+        ("", "pods", "eviction") => eviction::evict(call).await,
+        ("", "serviceaccounts", "token") => token::request(call).await,
+        _ => match call.verb {
+            "get" => get::get(call).await,
+            "update" => update::put(call).await,
+            "patch" => patch::patch(call).await,
+            verb => Err(Status::method_not_allowed(&call.kind.resource, verb)),
+        },
+    }
+}
+
+/// Answers a resource that is asked and not kept.
+pub(crate) async fn review(call: &Call) -> Result<Answer, Status> {
+    match (call.kind.resource.group.as_str(), call.kind.resource.resource.as_str()) {
+        ("", "bindings") => binding::of_collection(call).await,
+        ("authentication.k8s.io", "tokenreviews") => token_review::review(call),
+        ("authentication.k8s.io", "selfsubjectreviews") => token_review::myself(call),
+        ("authorization.k8s.io", "selfsubjectrulesreviews") => access::rules(call),
+        ("authorization.k8s.io", _) => access::review(call),
+        _ => Err(Status::method_not_allowed(&call.kind.resource, call.verb)),
+    }
+}

@@ -1,0 +1,80 @@
+//! A running server: started on a store, used from inside of the process, and served to the network.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use store::Store;
+use tokio::net::TcpListener;
+
+use crate::core::Core;
+use crate::handle::{Identity, handle};
+use crate::http::body::incoming;
+use crate::http::listen::{self, PeerCertificate};
+use crate::pki::Pki;
+use crate::service::Service;
+use crate::{Config, Error, User, bootstrap, kubeconfig, pki};
+
+/// A running API server. Clones are the same server.
+#[derive(Clone)]
+pub struct Server {
+    core: Arc<Core>,
+}
+
+impl Server {
+    /// Starts a server on a store: reads or makes its keys, fills its caches, and brings the objects that every
+    /// cluster has up to date. It answers in-process at once; [`Server::serve`] opens it to the network.
+    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Server, Error> {
+        let core = Arc::new(Core::open(config, store).await?);
+        bootstrap::run(&core).await?;
+        tokio::spawn(Arc::clone(&core).follow_policy());
+        core.set_ready();
+        Ok(Server { core })
+    }
+
+    /// The API as one user, inside of this process.
+    pub fn service(&self, user: User) -> Service {
+        Service::new(Arc::clone(&self.core), user)
+    }
+
+    /// Serves HTTPS on a listener until [`Server::shutdown`] is called.
+    pub fn serve(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
+        let core = Arc::clone(&self.core);
+        let tls = Arc::clone(&core.pki.serving.tls);
+        let stopping = core.stopping.clone();
+        let handler = move |mut request: ::http::Request<Incoming>| {
+            let peer = request.extensions_mut().remove::<PeerCertificate>();
+            let (parts, body) = request.into_parts();
+            handle(Arc::clone(&core), parts, incoming(body), Identity::Network(peer))
+        };
+        listen::serve(listener, tls, handler, stopping)
+    }
+
+    /// Ends watches, streams and tunnels, and lets [`Server::serve`] finish what is running and return.
+    pub fn shutdown(&self) {
+        self.core.stopping.cancel();
+    }
+
+    /// Keys and certificates.
+    pub fn pki(&self) -> &Pki {
+        &self.core.pki
+    }
+
+    /// The settings that it was started with.
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+
+    /// A kubeconfig for the administrator, for the server at `url`.
+    pub fn admin_kubeconfig(&self, name: &str, url: &str) -> Result<String, pki::Error> {
+        let client = self.core.pki.ca.client("kubernetes-admin", &[crate::user::MASTERS])?;
+        Ok(kubeconfig::text(name, url, self.core.pki.ca.pem(), &client))
+    }
+
+    /// A kubeconfig with which a node asks for its own certificate: good for nothing but that.
+    pub fn bootstrap_kubeconfig(&self, name: &str, url: &str) -> Result<String, pki::Error> {
+        let groups = ["system:bootstrappers", "system:bootstrappers:gantry:nodes"];
+        let client = self.core.pki.ca.client("system:bootstrap:gantry", &groups)?;
+        Ok(kubeconfig::text(name, url, self.core.pki.ca.pem(), &client))
+    }
+}
