@@ -10,16 +10,103 @@ use cargo_metadata::MetadataCommand;
 /// Rooms that must stay ignorant of what they serve, and what they must never depend on.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("meta", &["api", "store", "watch", "server", "client"]),
-    ("store", &["api", "watch", "server", "client", "node", "k8s-openapi", "kube"]),
+    (
+        "store",
+        &["api", "watch", "server", "client", "node", "k8s-openapi", "kube"],
+    ),
     ("watch", &["api", "server", "client", "node", "k8s-openapi", "kube"]),
     ("api", &["store", "watch", "server", "client", "node", "kube"]),
-    ("engine", &["api", "store", "watch", "server", "client", "node", "k8s-openapi", "kube"]),
-    ("image", &["api", "store", "watch", "server", "client", "node", "k8s-openapi", "kube"]),
-    ("registry", &["api", "store", "watch", "server", "client", "node", "k8s-openapi", "kube"]),
-    ("network", &["api", "store", "watch", "server", "client", "node", "k8s-openapi", "kube"]),
-    ("volume", &["api", "store", "watch", "server", "client", "node", "k8s-openapi", "kube"]),
-    ("dns", &["api", "store", "watch", "server", "client", "node", "k8s-openapi", "kube"]),
-    ("tunnel", &["api", "store", "watch", "server", "client", "node", "k8s-openapi", "kube"]),
+    (
+        "engine",
+        &[
+            "api",
+            "store",
+            "watch",
+            "server",
+            "client",
+            "node",
+            "k8s-openapi",
+            "kube",
+        ],
+    ),
+    (
+        "image",
+        &[
+            "api",
+            "store",
+            "watch",
+            "server",
+            "client",
+            "node",
+            "k8s-openapi",
+            "kube",
+        ],
+    ),
+    (
+        "registry",
+        &[
+            "api",
+            "store",
+            "watch",
+            "server",
+            "client",
+            "node",
+            "k8s-openapi",
+            "kube",
+        ],
+    ),
+    (
+        "network",
+        &[
+            "api",
+            "store",
+            "watch",
+            "server",
+            "client",
+            "node",
+            "k8s-openapi",
+            "kube",
+        ],
+    ),
+    (
+        "volume",
+        &[
+            "api",
+            "store",
+            "watch",
+            "server",
+            "client",
+            "node",
+            "k8s-openapi",
+            "kube",
+        ],
+    ),
+    (
+        "dns",
+        &[
+            "api",
+            "store",
+            "watch",
+            "server",
+            "client",
+            "node",
+            "k8s-openapi",
+            "kube",
+        ],
+    ),
+    (
+        "tunnel",
+        &[
+            "api",
+            "store",
+            "watch",
+            "server",
+            "client",
+            "node",
+            "k8s-openapi",
+            "kube",
+        ],
+    ),
     ("controllers", &["store", "watch", "server", "node", "engine"]),
     ("scheduler", &["store", "watch", "server", "node", "engine"]),
     ("client", &["store", "watch", "server", "node"]),
@@ -60,7 +147,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 fn check_directions(package: &cargo_metadata::Package, findings: &mut Vec<String>) {
-    let forbidden = FORBIDDEN.iter().find(|(name, _)| *name == package.name.as_str()).map(|(_, list)| *list);
+    let forbidden = FORBIDDEN
+        .iter()
+        .find(|(name, _)| *name == package.name.as_str())
+        .map(|(_, list)| *list);
     for dependency in &package.dependencies {
         if dependency.kind != cargo_metadata::DependencyKind::Normal {
             continue;
@@ -70,7 +160,10 @@ fn check_directions(package: &cargo_metadata::Package, findings: &mut Vec<String
         }
         let is_store = dependency.name == "store" && dependency.path.is_some();
         if is_store && !STORE_USERS.contains(&package.name.as_str()) {
-            findings.push(format!("crate {} must not use the store: it goes through the API", package.name));
+            findings.push(format!(
+                "crate {} must not use the store: it goes through the API",
+                package.name
+            ));
         }
     }
 }
@@ -79,7 +172,9 @@ fn check_file(root: &Path, file: &Path, findings: &mut Vec<String>) -> anyhow::R
     let shown = file.strip_prefix(root).unwrap_or(file).display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {shown}"))?;
     if !text.trim_start().starts_with("//!") {
-        findings.push(format!("{shown}: a module opens with a //! line that says what it is for"));
+        findings.push(format!(
+            "{shown}: a module opens with a //! line that says what it is for"
+        ));
     }
     let long: BTreeMap<&str, &str> = LONG_FILES.lines().filter_map(|line| line.split_once(": ")).collect();
     let lines = text.lines().count();

@@ -72,7 +72,9 @@ pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<(), Error> {
     let index = index_of(host, plan.link)?;
     let pod_index = index_of(&mut pod, POD_LINK)?;
     send(&mut pod, &pod_side(pod_index, plan))?;
-    send(host, &host_side(index, plan))
+    send(host, &host_side(index, plan))?;
+    pod.sync_link(POD_LINK)
+        .map_err(|source| Error::kernel(format!("waiting for the link {}", plan.link), source))
 }
 
 /// Removes the route to a slot, so that its address leads nowhere; the link itself is slow to delete.

@@ -1,5 +1,5 @@
-//! Connections that the kernel remembers: UDP ones that lead to an endpoint that is gone, or past a service that has
-//! come, are forgotten.
+//! Connections that the kernel remembers. Those that lead to what is gone, or past a service that has come, are
+//! forgotten, so that the client's next packet is looked at anew.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -21,6 +21,7 @@ const ZONE: u16 = 18;
 
 /// A remembered connection.
 struct Known {
+    protocol: u8,
     asked: (Ipv4Addr, u16),
     answers: (Ipv4Addr, u16),
     /// The attributes that name it.
@@ -31,12 +32,7 @@ struct Known {
 
 /// Forgets UDP connections of the touched services that lead elsewhere than to their endpoints of now.
 pub(crate) fn forget(socket: &mut Socket, route: &mut Socket, touched: &Touched) -> Result<(), Error> {
-    let found = socket
-        .dump(|messages| {
-            messages.push(SUBSYSTEM << 8 | GET, DUMP, "listing connections", &HEADER, |_| {});
-        })
-        .map_err(|source| Error::kernel("listing connections", source))?;
-    let known: Vec<Known> = found.iter().filter_map(|message| read(&message.body)).collect();
+    let known = list(socket)?;
     if known.is_empty() {
         return Ok(());
     }
@@ -46,35 +42,27 @@ pub(crate) fn forget(socket: &mut Socket, route: &mut Socket, touched: &Touched)
         .iter()
         .filter(|connection| leads_astray(connection, touched, &own))
     {
-        let mut messages = Messages::default();
-        messages.push(
-            SUBSYSTEM << 8 | DELETE,
-            ACK,
-            "forgetting a connection",
-            &HEADER,
-            |body| {
-                body.nest(TUPLE_ORIGINAL, |tuple| {
-                    tuple.raw(&connection.original);
-                });
-                if let Some(id) = &connection.id {
-                    body.bytes(ID, id);
-                }
-                if let Some(zone) = &connection.zone {
-                    body.bytes(ZONE, zone);
-                }
-            },
-        );
-        match socket.transact(&messages) {
-            // It ended by itself meanwhile.
-            Err(refused) if refused.source.raw_os_error() == Some(libc::ENOENT) => {}
-            Err(refused) => return Err(Error::kernel(refused.what, refused.source)),
-            Ok(()) => {}
-        }
+        delete(socket, connection)?;
+    }
+    Ok(())
+}
+
+/// Forgets all connections that lead to an address whose pod is gone: a client that comes by the same port again would
+/// be led there.
+pub(crate) fn forget_address(socket: &mut Socket, address: Ipv4Addr) -> Result<(), Error> {
+    for connection in list(socket)?
+        .iter()
+        .filter(|connection| connection.answers.0 == address)
+    {
+        delete(socket, connection)?;
     }
     Ok(())
 }
 
 fn leads_astray(connection: &Known, touched: &Touched, own: &HashSet<Ipv4Addr>) -> bool {
+    if connection.protocol != Protocol::Udp.number() {
+        return false;
+    }
     let claim = |address| Claim {
         address,
         protocol: Protocol::Udp,
@@ -87,15 +75,48 @@ fn leads_astray(connection: &Known, touched: &Touched, own: &HashSet<Ipv4Addr>) 
     by_port.is_some_and(|targets| own.contains(&connection.asked.0) && !targets.contains(&connection.answers))
 }
 
+fn list(socket: &mut Socket) -> Result<Vec<Known>, Error> {
+    let found = socket
+        .dump(|messages| {
+            messages.push(SUBSYSTEM << 8 | GET, DUMP, "listing connections", &HEADER, |_| {});
+        })
+        .map_err(|source| Error::kernel("listing connections", source))?;
+    Ok(found.iter().filter_map(|message| read(&message.body)).collect())
+}
+
+fn delete(socket: &mut Socket, connection: &Known) -> Result<(), Error> {
+    let mut messages = Messages::default();
+    messages.push(
+        SUBSYSTEM << 8 | DELETE,
+        ACK,
+        "forgetting a connection",
+        &HEADER,
+        |body| {
+            body.nest(TUPLE_ORIGINAL, |tuple| {
+                tuple.raw(&connection.original);
+            });
+            if let Some(id) = &connection.id {
+                body.bytes(ID, id);
+            }
+            if let Some(zone) = &connection.zone {
+                body.bytes(ZONE, zone);
+            }
+        },
+    );
+    match socket.transact(&messages) {
+        // It ended by itself meanwhile.
+        Err(refused) if refused.source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(refused) => Err(Error::kernel(refused.what, refused.source)),
+        Ok(()) => Ok(()),
+    }
+}
+
 fn read(body: &[u8]) -> Option<Known> {
     let attributes = body.get(4..)?;
     let original = attr(attributes, TUPLE_ORIGINAL)?;
     let reply = attr(attributes, TUPLE_REPLY)?;
-    let protocol = attr(attr(original, 2)?, 1)?;
-    if protocol.first() != Some(&Protocol::Udp.number()) {
-        return None;
-    }
     Some(Known {
+        protocol: *attr(attr(original, 2)?, 1)?.first()?,
         asked: (address(original, 2)?, port(original, 3)?),
         answers: (address(reply, 1)?, port(reply, 2)?),
         original: original.to_vec(),

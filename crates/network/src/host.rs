@@ -220,6 +220,7 @@ pub(crate) fn set_up(config: &Config, route: &mut Socket, mtu: u32) -> Result<()
     link::set_up(&mut messages, LOOPBACK, &[]);
     link::add_address(&mut messages, LOOPBACK, single(config.node_address()));
     link::add_route(&mut messages, service_route(config.service_cidr, config, mtu));
+    link::add_route(&mut messages, nowhere(config.pod_cidr));
     send(route, &messages)
 }
 
@@ -240,6 +241,17 @@ fn service_route(services: Ipv4Net, config: &Config, mtu: u32) -> NewRoute {
     }
 }
 
+/// Packets to a pod that isn't there must not leave by the default route; who sent them is told.
+fn nowhere(pods: Ipv4Net) -> NewRoute {
+    NewRoute {
+        destination: pods,
+        link: 0,
+        gateway: None,
+        source: None,
+        mtu: None,
+    }
+}
+
 /// Removes what `set_up` made. Goes on after an error and returns all of them.
 pub(crate) fn tear_down(note: &Note, is_last: bool, route: &mut Socket) -> Vec<Error> {
     let mut errors = Vec::new();
@@ -251,9 +263,11 @@ pub(crate) fn tear_down(note: &Note, is_last: bool, route: &mut Socket) -> Vec<E
         mtu: None,
     };
     let address = single(std::net::Ipv4Addr::from(u32::from(note.pods.network()) + 1));
-    let requests: [&dyn Fn(&mut Messages); 2] = [&|messages| link::delete_route(messages, services), &|messages| {
-        link::delete_address(messages, LOOPBACK, address)
-    }];
+    let requests: [&dyn Fn(&mut Messages); 3] = [
+        &|messages| link::delete_route(messages, nowhere(note.pods)),
+        &|messages| link::delete_route(messages, services),
+        &|messages| link::delete_address(messages, LOOPBACK, address),
+    ];
     for request in requests {
         let mut messages = Messages::default();
         request(&mut messages);

@@ -3,6 +3,7 @@
 //! A packet's way is in docs/design/network.md. A change here needs a new `VERSION`, so that a table of an older
 //! program is replaced as a whole.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -202,7 +203,7 @@ const PROBE: Duration = Duration::from_secs(10_800);
 fn destinations(batch: &mut Batch, layout: &Layout<'_>) {
     let from_outside = || Rule::default().from(layout.pods, true);
     let dispatch = |rule: Rule, map| address_key(rule, Reg(0)).dispatch(map, Reg(0));
-    let dispatch_port = |rule: Rule, map| port_key(rule.to_this_host(), Reg(0)).dispatch(map, Reg(0));
+    let dispatch_port = |rule: Rule, map| port_key(rule.for_this_host(), Reg(0)).dispatch(map, Reg(0));
     batch.rule(chain::PREROUTING, &dispatch(from_outside(), set::OUTSIDE_ADDRESSES));
     batch.rule(chain::PREROUTING, &dispatch_port(from_outside(), set::OUTSIDE_PORTS));
     for name in [chain::PREROUTING, chain::OUTPUT] {
@@ -256,13 +257,13 @@ fn filters(batch: &mut Batch, layout: &Layout<'_>) {
             &address_key(rule(), Reg(0)).in_set(set::REFUSED, Reg(0)).then(refuse),
         );
     }
-    let own_port = port_key(rule().to_this_host(), Reg(0)).in_set(set::REFUSED_PORTS, Reg(0));
+    let own_port = port_key(rule().for_this_host(), Reg(0)).in_set(set::REFUSED_PORTS, Reg(0));
     batch.rule(chain::FILTER_INPUT, &own_port.then(refuse));
     // No host has a service's address, so what still bears one found no service.
     for name in [chain::FILTER_FORWARD, chain::FILTER_OUTPUT] {
         batch.rule(name, &rule().to(layout.services, false).then(refuse));
     }
-    batch.rule(chain::REFUSE, &rule().is_protocol(6).reset_tcp());
+    batch.rule(chain::REFUSE, &rule().for_protocol(6).reset_tcp());
     batch.rule(chain::REFUSE, &rule().port_unreachable());
 }
 
@@ -346,20 +347,22 @@ pub(crate) fn pick_chain(batch: &mut Batch, pick: &Pick) {
         let renewed = known.remember(set::AFFINITY, CLIENT, ENDPOINT, keep);
         batch.rule(&name, &renewed.change_destination(ENDPOINT, ENDPOINT_PORT));
     }
-    let keyed = match pick.front {
-        Front::Address => address_key(Rule::default(), Reg(0)),
-        Front::Port => port_key(Rule::default(), Reg(0)),
-    };
     let (group, index) = (Reg(4), Reg(5));
-    let drawn = keyed
-        .look_up(pick.groups(), Reg(0), group)
-        .random(pick.endpoints, index);
-    let found = drawn.look_up(set::ENDPOINTS, group, ENDPOINT);
-    let noted = match pick.affinity {
-        Some(keep) => client_key(found).remember(set::AFFINITY, CLIENT, ENDPOINT, keep),
-        None => found,
-    };
-    batch.rule(&name, &noted.change_destination(ENDPOINT, ENDPOINT_PORT));
+    // A packet may look up the number of endpoints just before a change and the endpoint just after it. The one that it
+    // drew may be gone then; the first is always there.
+    for limit in BTreeSet::from([pick.endpoints, 1]).into_iter().rev() {
+        let keyed = match pick.front {
+            Front::Address => address_key(Rule::default(), Reg(0)),
+            Front::Port => port_key(Rule::default(), Reg(0)),
+        };
+        let drawn = keyed.look_up(pick.groups(), Reg(0), group).random(limit, index);
+        let found = drawn.look_up(set::ENDPOINTS, group, ENDPOINT);
+        let noted = match pick.affinity {
+            Some(keep) => client_key(found).remember(set::AFFINITY, CLIENT, ENDPOINT, keep),
+            None => found,
+        };
+        batch.rule(&name, &noted.change_destination(ENDPOINT, ENDPOINT_PORT));
+    }
 }
 
 /// Destination address, protocol and port in three registers: the key of `ADDRESSES` and others.

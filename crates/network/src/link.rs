@@ -201,6 +201,7 @@ pub(crate) fn add_neighbour(messages: &mut Messages, index: u32, address: Ipv4Ad
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewRoute {
     pub(crate) destination: Ipv4Net,
+    /// 0: nowhere, which the sender is told.
     pub(crate) link: u32,
     pub(crate) gateway: Option<Ipv4Addr>,
     pub(crate) source: Option<Ipv4Addr>,
@@ -240,12 +241,16 @@ fn route_header(route: NewRoute) -> [u8; 12] {
     header[1] = route.destination.prefix_len();
     header[4] = libc::RT_TABLE_MAIN;
     header[5] = ROUTE_PROTOCOL;
-    header[6] = if route.gateway.is_some() {
+    header[6] = if route.gateway.is_some() || route.link == 0 {
         libc::RT_SCOPE_UNIVERSE
     } else {
         libc::RT_SCOPE_LINK
     };
-    header[7] = libc::RTN_UNICAST;
+    header[7] = if route.link == 0 {
+        libc::RTN_UNREACHABLE
+    } else {
+        libc::RTN_UNICAST
+    };
     header
 }
 
@@ -259,7 +264,9 @@ fn route_body(body: &mut Attrs, route: NewRoute) {
     if let Some(source) = route.source {
         body.bytes(libc::RTA_PREFSRC, &source.octets());
     }
-    body.u32(libc::RTA_OIF, route.link);
+    if route.link != 0 {
+        body.u32(libc::RTA_OIF, route.link);
+    }
 }
 
 /// The link of a name, if there is one.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ipnet::Ipv4Net;
@@ -22,13 +21,13 @@ use crate::netlink::Socket;
 use crate::nft::{self, Batch};
 use crate::services::{Applied, Services};
 use crate::table::ServiceTable;
-use crate::{forward, link};
+use crate::{conntrack, forward, link};
 
 /// The network of one instance. It stays as it is when this value is dropped: the next `open` finds it.
 pub struct Network {
     config: Config,
     mtu: u32,
-    route: Arc<Mutex<Socket>>,
+    route: Mutex<Socket>,
     netfilter: Mutex<Socket>,
     ledger: Mutex<Ledger>,
     services: Mutex<Services>,
@@ -62,8 +61,8 @@ pub struct Dump {
 pub struct Errors(pub Vec<Error>);
 
 enum Chore {
-    /// Delete the link of this index.
-    Delete(u32),
+    /// Delete the link of this index, and what leads to this address.
+    Delete(u32, Ipv4Addr),
     /// Say when all before is done.
     Report(Sender<()>),
 }
@@ -99,11 +98,10 @@ impl Network {
         let chains = make_table(&mut netfilter, &config, &note, old.as_ref())?;
         host::set_up(&config, &mut route, mtu)?;
         forward::allow(&mut netfilter, &config.instance)?;
-        let route = Arc::new(Mutex::new(route));
         let network = Network {
             mtu,
-            reaper: start_reaper(route.clone()),
-            route,
+            reaper: start_reaper()?,
+            route: Mutex::new(route),
             netfilter: Mutex::new(netfilter),
             ledger: Mutex::new(ledger),
             services: Mutex::new(Services::new(&config.instance.table(), chains)),
@@ -221,7 +219,7 @@ impl Network {
         let index = attach::unroute(&mut self.route.lock(), &self.config.instance.link(slot), address)?;
         if let Some(index) = index {
             // The reaper lives as long as this value does.
-            let _ = self.reaper.send(Chore::Delete(index));
+            let _ = self.reaper.send(Chore::Delete(index, address));
         }
         self.ledger.lock().release(slot)?;
         Ok(())
@@ -340,18 +338,18 @@ fn make_table(
         .collect())
 }
 
-/// Starts the thread that deletes links: each takes the kernel tens of milliseconds, for which nobody should wait. It
-/// has a socket of its own, and ends with the network.
-fn start_reaper(route: Arc<Mutex<Socket>>) -> Sender<Chore> {
+/// Starts the thread that cleans up after detached slots: deleting a link takes the kernel tens of milliseconds, for
+/// which nobody should wait. It has sockets of its own, and ends with the network.
+fn start_reaper() -> Result<Sender<Chore>, Error> {
     let (sender, chores): (Sender<Chore>, Receiver<Chore>) = channel();
-    // A socket of this thread's namespace; without one of its own the reaper shares that of the others.
-    let own = Socket::open(libc::NETLINK_ROUTE).map_or(route, |socket| Arc::new(Mutex::new(socket)));
+    let (mut route, mut netfilter) = (open_socket(libc::NETLINK_ROUTE)?, open_socket(libc::NETLINK_NETFILTER)?);
     std::thread::spawn(move || {
         for chore in chores {
             match chore {
-                Chore::Delete(index) => {
-                    if let Err(error) = attach::delete(&mut own.lock(), index) {
-                        tracing::warn!(%error, "a detached link could not be deleted");
+                Chore::Delete(index, address) => {
+                    let deleted = attach::delete(&mut route, index);
+                    if let Err(error) = deleted.and(conntrack::forget_address(&mut netfilter, address)) {
+                        tracing::warn!(%error, "cleaning up after a detached slot failed");
                     }
                 }
                 Chore::Report(done) => {
@@ -360,5 +358,5 @@ fn start_reaper(route: Arc<Mutex<Socket>>) -> Sender<Chore> {
             }
         }
     });
-    sender
+    Ok(sender)
 }

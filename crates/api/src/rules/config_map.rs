@@ -5,7 +5,7 @@ use meta::{FieldError, Path};
 use serde_json::Value;
 
 use super::check::Errors;
-use super::column::{self, integer, text};
+use super::column::{self, text};
 use super::view::{Edit as _, View as _, same};
 use super::{Column, Rules, age, base64, form, metadata};
 
@@ -34,7 +34,7 @@ impl Rules for ConfigMap {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[age::NAME, integer("Data", "How many entries there are."), age::AGE];
+        const COLUMNS: &[Column] = &[age::NAME, text("Data", "How many entries there are."), age::AGE];
         COLUMNS
     }
 

@@ -8,7 +8,7 @@ use super::check::Errors;
 use super::column::{self, CONTAINERS, IMAGES, SELECTOR, integer, text};
 use super::view::{Edit as _, View as _};
 use super::workload::{self, amount, amount_or_percent, at_most_all};
-use super::{Column, Rules, age, metadata, pod, strategy};
+use super::{Column, Rules, age, metadata, pod, selector, strategy};
 
 /// The rules of `apps` `daemonsets`.
 pub(crate) struct DaemonSet;
@@ -147,8 +147,23 @@ fn set_template_generation(object: &mut Value, generation: i64) {
 
 fn spec(spec: &Value, errors: &mut Errors) {
     let at = Path::new("spec");
-    workload::selector(spec, &at, "daemonset", errors);
-    workload::template(spec, &at, "DaemonSet", errors);
+    let (selector, at_template) = (spec.at("selector"), at.child("template"));
+    errors.selector(&at.child("selector"), selector);
+    workload::matching_labels(selector, spec.at("template"), &at_template, errors);
+    if selector.is_object() && selector::is_empty(selector) {
+        errors.invalid(
+            &at.child("selector"),
+            selector.clone(),
+            "empty selector is invalid for daemonset",
+        );
+    }
+    pod::template(spec.at("template"), &at_template, pod::PodForm::Template, errors);
+    workload::runs_for_ever(
+        spec.at("template").at("spec"),
+        &at_template.child("spec"),
+        "DaemonSet",
+        errors,
+    );
     workload::not_negative(spec, &at, &["minReadySeconds", "revisionHistoryLimit"], errors);
     rollout(spec.at("updateStrategy"), &at.child("updateStrategy"), errors);
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use meta::{FieldError, Path};
 use serde_json::Value;
 
-use super::check::Errors;
+use super::check::{Errors, IMMUTABLE};
 use super::column::{self, first_of, text};
 use super::view::{Edit as _, View as _, same};
 use super::{Column, Rules, age, form, metadata, strategy};
@@ -93,11 +93,9 @@ impl Rules for EndpointSlice {
         let mut errors = Errors::default();
         slice(object, &mut errors);
         metadata::update(object, old, &mut errors);
-        errors.immutable(
-            &Path::new("addressType"),
-            object.at("addressType"),
-            old.at("addressType"),
-        );
+        if object.text("addressType") != old.text("addressType") {
+            errors.invalid(&Path::new("addressType"), Value::Null, IMMUTABLE);
+        }
         errors.0
     }
 
@@ -175,6 +173,8 @@ fn subsets(object: &Value, errors: &mut Errors) {
                 let reasons = form::ip(ip);
                 if reasons.is_empty() {
                     usable_address(ip, &at.child("ip"), errors);
+                } else {
+                    errors.invalid(&at.child("ip"), ip, "must be a valid IP address");
                 }
                 errors.invalid_each(&at.child("ip"), ip, reasons);
                 if !address.lacks("hostname") {
@@ -210,7 +210,7 @@ fn subsets(object: &Value, errors: &mut Errors) {
 pub(crate) fn usable_address(text: &str, at: &Path<'_>, errors: &mut Errors) {
     let Ok(ip) = text.parse::<IpAddr>() else { return };
     if ip.is_unspecified() {
-        errors.invalid(at, text, "may not be unspecified (0.0.0.0 or ::)");
+        errors.invalid(at, text, &format!("may not be unspecified ({text})"));
     }
     if ip.is_loopback() {
         errors.invalid(at, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
@@ -261,7 +261,7 @@ fn slice_endpoint(kind: &str, endpoint: &Value, at: &Path<'_>, errors: &mut Erro
     let addresses = endpoint.list("addresses");
     let at_addresses = at.child("addresses");
     if addresses.is_empty() {
-        errors.required(&at_addresses, "must contain at least 1 address");
+        errors.required(&at_addresses, "");
     } else if addresses.len() > 100 {
         errors.too_many(&at_addresses, addresses.len(), 100);
     }
@@ -276,7 +276,7 @@ fn slice_endpoint(kind: &str, endpoint: &Value, at: &Path<'_>, errors: &mut Erro
                 if fits {
                     usable_address(text, &at, errors);
                 } else if form::ip(text).is_empty() {
-                    errors.invalid(&at, text, &format!("must be an {kind} address"));
+                    errors.invalid(&at_addresses, text, &format!("must be an {kind} address"));
                 } else {
                     errors.form(&at, text, form::ip);
                 }

@@ -8,6 +8,30 @@ pub(crate) use meta::names::{
     percent, port_name, qualified_name, wildcard_dns_subdomain,
 };
 
+/// A DNS subdomain whose labels may begin with, and have, underscores: what resolvers search.
+pub(crate) fn dns_subdomain_with_underscore(value: &str) -> Vec<String> {
+    let label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        let edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let bytes = label.as_bytes();
+        bytes.first().is_some_and(edge)
+            && bytes.last().is_some_and(edge)
+            && bytes.iter().all(|b| edge(b) || matches!(b, b'-' | b'_'))
+    };
+    let mut reasons = Vec::new();
+    if value.len() > meta::names::SUBDOMAIN_MAX {
+        reasons.push(meta::names::max_length(meta::names::SUBDOMAIN_MAX));
+    }
+    if !value.split('.').all(label) {
+        reasons.push(meta::names::format_error(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+            r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*",
+            &["example.com"],
+        ));
+    }
+    reasons
+}
+
 /// What may be one segment of a URL path.
 pub(crate) fn path_segment(value: &str) -> Vec<String> {
     if matches!(value, "." | "..") {

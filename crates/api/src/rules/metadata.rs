@@ -118,6 +118,7 @@ pub(crate) fn update(object: &Value, old: &Value, errors: &mut Errors) {
         }
     }
     shared(new, &Path::new("metadata"), errors);
+    known_finalizers(new, &Path::new("metadata").child("finalizers"), errors);
 }
 
 /// The update check alone, for kinds that check nothing else.
@@ -199,9 +200,21 @@ fn finalizers(metadata: &Value, at: &Path<'_>, errors: &mut Errors) {
         errors.form(&at, text, form::qualified_name);
     }
     let has = |name: &str| list.iter().any(|finalizer| finalizer == name);
+    known_finalizers(metadata, &at, errors);
     if has("orphan") && has("foregroundDeletion") {
-        let detail = "finalizer foregroundDeletion and orphan cannot be both set";
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.invalid(&at, metadata.at("finalizers").clone(), detail);
+    }
+}
+
+/// A finalizer without a domain must be one of Kubernetes' own.
+fn known_finalizers(metadata: &Value, at: &Path<'_>, errors: &mut Errors) {
+    for (index, finalizer) in metadata.list("finalizers").iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or_default();
+        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(&at.index(index), name, detail);
+        }
     }
 }
 

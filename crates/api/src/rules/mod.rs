@@ -25,6 +25,8 @@ mod selector;
 mod service;
 mod stateful_set;
 mod strategy;
+#[cfg(test)]
+mod tests;
 mod view;
 mod workload;
 

@@ -47,7 +47,11 @@ impl Rules for PersistentVolumeClaim {
 
     fn prepare_create(&self, object: &mut Value) {
         object.set("status", serde_json::json!({"phase": "Pending"}));
-        data_sources(object.object("spec"));
+        let spec = object.object("spec");
+        if spec.has("dataSource") && !spec.has("dataSourceRef") && !is_known_source(spec.at("dataSource")) {
+            spec.drop("dataSource");
+        }
+        data_sources(spec);
     }
 
     fn prepare_update(&self, object: &mut Value, old: &Value) {
@@ -147,6 +151,15 @@ pub(crate) fn access_modes(modes: &[Value]) -> String {
     ];
     let present = short.iter().filter(|(long, _)| modes.iter().any(|mode| mode == long));
     present.map(|(_, short)| *short).collect::<Vec<_>>().join(",")
+}
+
+/// Other sources were silently ignored before there was `dataSourceRef`, and still are.
+fn is_known_source(source: &Value) -> bool {
+    match source.text("kind") {
+        "PersistentVolumeClaim" => source.lacks("apiGroup"),
+        "VolumeSnapshot" => source.text("apiGroup") == "snapshot.storage.k8s.io",
+        _ => false,
+    }
 }
 
 /// The old and the new field for the source of the data follow each other.

@@ -31,9 +31,7 @@ pub(crate) fn round(list: Option<&mut Value>) {
         }
         let Some(quantity) = parse(value) else { continue };
         let rounded = Quantity::from_millis(quantity.millis()).with_format(quantity.format());
-        if rounded != quantity {
-            *value = rounded.to_string().into();
-        }
+        *value = if rounded == quantity { quantity } else { rounded }.to_string().into();
     }
 }
 
@@ -65,6 +63,29 @@ pub(crate) fn copy_missing(to: &mut Value, from: serde_json::Map<String, Value>)
     }
 }
 
+/// What the containers of a pod request together: all main ones and sidecars, or the greediest init container with the
+/// sidecars before it. `None` when nobody asks.
+pub(crate) fn sum_of_requests(spec: &Value, name: &str) -> Option<Quantity> {
+    let request = |container: &Value| quantity(container.at("resources").at("requests"), name);
+    let (mut sidecars, mut peak, mut any) = (Quantity::ZERO, Quantity::ZERO, false);
+    for container in spec.list("initContainers") {
+        let Some(amount) = request(container) else { continue };
+        any = true;
+        if container.text("restartPolicy") == "Always" {
+            sidecars += amount;
+            peak = peak.max(sidecars);
+        } else {
+            peak = peak.max(sidecars + amount);
+        }
+    }
+    let mut main = sidecars;
+    for amount in spec.list("containers").iter().filter_map(request) {
+        any = true;
+        main = if main.is_zero() { amount } else { main + amount };
+    }
+    any.then_some(main.max(peak))
+}
+
 /// The text of a quantity, `0` when absent.
 pub(crate) fn shown(list: &Value, name: &str) -> String {
     match list.at(name) {
@@ -84,7 +105,7 @@ mod tests {
     fn rounds_up_to_thousandths() {
         let mut list = json!({"cpu": "100u", "memory": "1Gi", "b": "1.5"});
         round(Some(&mut list));
-        assert_eq!(list, json!({"cpu": "1m", "memory": "1Gi", "b": "1.5"}));
+        assert_eq!(list, json!({"cpu": "1m", "memory": "1Gi", "b": "1500m"}));
     }
 
     #[test]

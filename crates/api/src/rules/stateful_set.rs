@@ -8,7 +8,7 @@ use super::check::Errors;
 use super::column::{self, CONTAINERS, IMAGES, text};
 use super::view::{Edit as _, View as _};
 use super::workload::{self, amount, amount_or_percent, at_most_all};
-use super::{Column, Rules, age, form, metadata, persistent_volume_claim, pod, strategy};
+use super::{Column, Rules, age, form, metadata, persistent_volume_claim, pod, selector, strategy};
 
 /// The rules of `apps` `statefulsets`.
 pub(crate) struct StatefulSet;
@@ -158,14 +158,14 @@ fn spec(spec: &Value, errors: &mut Errors) {
     }
     workload::selector(spec, &at, "statefulset", errors);
     let at_template = at.child("template");
-    workload::matching_labels(spec.at("selector"), spec.at("template"), &at_template, errors);
-    let completed = with_claims(spec);
-    pod::template(
-        completed.as_ref().unwrap_or(spec.at("template")),
-        &at_template,
-        pod::PodForm::Template,
-        errors,
-    );
+    if selector::is_valid(spec.at("selector")) {
+        workload::matching_labels(spec.at("selector"), spec.at("template"), &at_template, errors);
+        let completed = with_claims(spec);
+        let template = completed.as_ref().unwrap_or(spec.at("template"));
+        pod::template(template, &at_template, pod::PodForm::Template, errors);
+    } else {
+        errors.invalid(&at.child("selector"), spec.at("selector").clone(), "");
+    }
     workload::runs_for_ever(
         spec.at("template").at("spec"),
         &at_template.child("spec"),
@@ -183,10 +183,9 @@ fn with_claims(spec: &Value) -> Option<Value> {
     let mut template = spec.at("template").clone();
     let pod_spec = template.object("spec");
     let names: Vec<&str> = claims.iter().map(|claim| claim.at("metadata").text("name")).collect();
-    let volumes = claims
+    let volumes = names
         .iter()
-        .zip(&names)
-        .map(|(_, name)| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+        .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
     let others = pod_spec
         .list("volumes")
         .iter()

@@ -26,6 +26,14 @@ pub(crate) fn selector(spec: &Value, at: &Path<'_>, kind: &str, errors: &mut Err
 /// Checks the template of a controller whose pods run for ever: its labels match, it restarts always, it has no deadline.
 pub(crate) fn template(spec: &Value, at: &Path<'_>, owner: &str, errors: &mut Errors) {
     let template = spec.at("template");
+    if !selector::is_valid(spec.at("selector")) {
+        errors.invalid(
+            &at.child("selector"),
+            spec.at("selector").clone(),
+            "invalid label selector",
+        );
+        return;
+    }
     let at = at.child("template");
     matching_labels(spec.at("selector"), template, &at, errors);
     pod::template(template, &at, PodForm::Template, errors);
@@ -34,11 +42,12 @@ pub(crate) fn template(spec: &Value, at: &Path<'_>, owner: &str, errors: &mut Er
 
 /// The template's labels must be what the selector looks for.
 pub(crate) fn matching_labels(selector: &Value, template: &Value, at: &Path<'_>, errors: &mut Errors) {
-    if selector::is_empty(selector) || !selector::is_valid(selector) {
+    // No selector at all selects nothing; an empty one selects everything.
+    if !selector.is_null() && (selector::is_empty(selector) || !selector::is_valid(selector)) {
         return;
     }
     let labels = template.at("metadata").at("labels");
-    if !selector::matches(selector, labels) {
+    if selector.is_null() || !selector::matches(selector, labels) {
         let shown = if labels.is_null() { Value::Null } else { labels.clone() };
         errors.invalid(
             &at.child("metadata").child("labels"),

@@ -145,6 +145,26 @@ impl Socket {
         }
     }
 
+    /// Asks for a link's state, upon which the kernel brings it up to date. A link that was set up before its peer sends
+    /// nothing until the kernel gets round to noticing the peer, and drops what it is given: milliseconds as a rule,
+    /// a second at worst.
+    pub(crate) fn sync_link(&self, name: &str) -> io::Result<()> {
+        const GET_LINK: u32 = 0x0a;
+        const GET: libc::Ioctl = 0x8946;
+        let mut state = [GET_LINK, 0];
+        // SAFETY: all zeroes is a valid value of this plain C structure.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        let room = request.ifr_name.len() - 1;
+        for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = state.as_mut_ptr().cast();
+        // SAFETY: the request names a link and points to the two numbers that this command reads and writes; both
+        // outlive the call.
+        check(unsafe { libc::ioctl(self.fd.as_raw_fd(), GET, &raw mut request) })?;
+        Ok(())
+    }
+
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         // A message must fit the send buffer as a whole.
         let needed = bytes.len() * 2 + 64 * 1024;

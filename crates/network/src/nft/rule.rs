@@ -102,12 +102,12 @@ impl Rule {
     }
 
     /// Goes on for packets of this protocol.
-    pub(crate) fn is_protocol(self, number: u8) -> Rule {
+    pub(crate) fn for_protocol(self, number: u8) -> Rule {
         self.protocol(Reg(0)).compare(Reg(0), CMP_EQ, &[number])
     }
 
     /// Goes on when the destination is an address of this host.
-    pub(crate) fn to_this_host(self) -> Rule {
+    pub(crate) fn for_this_host(self) -> Rule {
         self.expression("fib", |fib| {
             fib.be32(1, Reg(0).number())
                 .be32(2, FIB_ADDRESS_TYPE)

@@ -49,7 +49,7 @@ fn a_slot_is_found_again_and_half_made_ones_go() {
         std::fs::write(&ledger, text).unwrap();
 
         let network = open(&dir);
-        assert_eq!(network.attachments(), [one.attachment.clone()]);
+        assert_eq!(network.attachments(), std::slice::from_ref(&one.attachment));
         let _server = one.serve(8080);
         ask((one.ip(), 8080)).unwrap();
         let third = Pod::new(&network, 70_000);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::check::Errors;
 use super::view::{Edit as _, View as _};
-use super::{Column, Rules, metadata, strategy};
+use super::{Column, Rules, metadata, resources, strategy};
 
 pub(crate) use defaults::{VOLUME_DEFAULTS, template as default_template};
 pub(crate) use validate::{PodForm, node_selector, template};
@@ -47,11 +47,11 @@ impl Rules for Pod {
                 "status": "False",
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
-                "lastProbeTime": null,
-                "lastTransitionTime": null,
+                "lastTransitionTime": object.at("metadata").at("creationTimestamp"),
             }]);
             object.object("status").set("conditions", gated);
         }
+        pod_level_requests(object.object("spec"));
         let class = qos::class(object);
         object.object("status").set("qosClass", class);
     }
@@ -188,6 +188,33 @@ impl Rules for Pod {
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         cells::row(object, now)
     }
+}
+
+/// Requests of the pod as a whole that weren't given: the sum of its containers', else the pod's own limit.
+fn pod_level_requests(spec: &mut Value) {
+    let given = spec.at("resources");
+    let any = |name: &str| given.map(name).is_some_and(|list| !list.is_empty());
+    if !any("requests") && !any("limits") {
+        return;
+    }
+    let mut sums = Vec::new();
+    for name in ["cpu", "memory"] {
+        if !given.at("requests").has(name)
+            && let Some(sum) = resources::sum_of_requests(spec, name)
+        {
+            sums.push((name, sum.to_string()));
+        }
+    }
+    let limits = given.map("limits").cloned().unwrap_or_default();
+    let requests = spec.object("resources").object("requests");
+    for (name, sum) in sums {
+        requests.set(name, sum);
+    }
+    let supported = |name: &String| matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-");
+    resources::copy_missing(
+        requests,
+        limits.into_iter().filter(|(name, _)| supported(name)).collect(),
+    );
 }
 
 /// A client that doesn't know `observedGeneration` must not lose it.

@@ -28,7 +28,7 @@ pub(super) fn check(new: &Value, old: &Value, errors: &mut Errors) {
     if same(new, old) {
         return;
     }
-    if let Some(difference) = other_change(new, old) {
+    if let Some(difference) = other_change(new, old, errors) {
         let detail = format!("pod updates may not change fields other than {UPDATABLE}\n{difference}");
         errors.forbidden(&at, &detail);
     }
@@ -80,7 +80,7 @@ fn gates(new: &Value, old: &Value, at: &Path<'_>, errors: &mut Errors) {
 }
 
 /// What differs beyond that which may, as text.
-fn other_change(new: &Value, old: &Value) -> Option<String> {
+fn other_change(new: &Value, old: &Value, errors: &mut Errors) -> Option<String> {
     let mut allowed = new.clone();
     for name in ["containers", "initContainers"] {
         for (container, before) in allowed.each(name).zip(old.list(name)) {
@@ -98,7 +98,7 @@ fn other_change(new: &Value, old: &Value) -> Option<String> {
         allowed.take_from("terminationGracePeriodSeconds", old);
     }
     if !old.list("schedulingGates").is_empty() {
-        gated(&mut allowed, old);
+        gated(&mut allowed, old, errors);
     }
     if same(&allowed, old) {
         return None;
@@ -109,16 +109,18 @@ fn other_change(new: &Value, old: &Value) -> Option<String> {
 }
 
 /// A pod that waits at a gate may be bound to fewer nodes: its selector may grow.
-fn gated(allowed: &mut Value, old: &Value) {
-    let before = old.at("nodeSelector");
+fn gated(allowed: &mut Value, old: &Value, errors: &mut Errors) {
+    let (now, before) = (allowed.at("nodeSelector"), old.at("nodeSelector"));
     let grows = before
         .as_object()
         .into_iter()
         .flatten()
-        .all(|(k, v)| allowed.at("nodeSelector").get(k) == Some(v));
-    if grows {
-        allowed.take_from("nodeSelector", old);
+        .all(|(k, v)| now.get(k) == Some(v));
+    if !grows {
+        let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.invalid(&Path::new("spec.nodeSelector"), now.clone(), detail);
     }
+    allowed.take_from("nodeSelector", old);
     let affinity = old.at("affinity").at("nodeAffinity");
     if affinity.is_null() && allowed.at("affinity").has("nodeAffinity") {
         allowed.object("affinity").drop("nodeAffinity");

@@ -332,7 +332,7 @@ fn devices(container: &Value, volumes: &Volumes<'_>, at: &Path<'_>, errors: &mut
             errors.required(&at.child("devicePath"), "");
         }
         if !path.is_empty() && path.split('/').any(|step| step == "..") {
-            errors.invalid(&at.child("devicePath"), path, "must not contain '..'");
+            errors.invalid(&at.child("devicePath"), path, "can not contain backsteps ('..')");
         }
         if devices[..index]
             .iter()

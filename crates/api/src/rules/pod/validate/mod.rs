@@ -127,13 +127,14 @@ pub(crate) fn spec(spec: &Value, at: &Path<'_>, form: PodForm, errors: &mut Erro
         );
     }
     let overhead = at.child("overhead");
+    let overhead = overhead.child("limits");
     for (name, value) in spec.map("overhead").into_iter().flatten() {
         container::amount(name, value, &overhead.key(name), errors);
     }
     if spec.has("os") {
         match spec.at("os").text("name") {
-            "" => errors.required(&at.child("os").child("name"), "cannot be empty"),
-            name => errors.one_of(&at.child("os").child("name"), name, &["linux", "windows"]),
+            "" => errors.required(&at.child("os").child("name"), ""),
+            name => errors.one_of(&at.child("os"), name, &["linux", "windows"]),
         }
     }
 }
@@ -263,8 +264,8 @@ fn dns_config(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
     for (index, search) in searches.iter().enumerate() {
         let search = search.as_str().unwrap_or_default();
         if search != "." {
-            let plain = search.strip_suffix('.').unwrap_or(search).replace('_', "a");
-            errors.invalid_each(&at_searches.index(index), search, form::dns_subdomain(&plain));
+            let search = search.strip_suffix('.').unwrap_or(search);
+            errors.form(&at_searches.index(index), search, form::dns_subdomain_with_underscore);
         }
     }
     let options = at.child("options");

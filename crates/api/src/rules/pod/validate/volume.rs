@@ -138,7 +138,7 @@ fn one(name: &str, source: &Value, at: &Path<'_>, errors: &mut Errors) {
                     errors.required(&at.child(field), "");
                 }
             }
-            if !source.lacks("path") && !source.text("path").starts_with('/') {
+            if !source.text("path").starts_with('/') {
                 errors.invalid(&at.child("path"), source.text("path"), "must be an absolute path");
             }
         }
@@ -251,7 +251,7 @@ fn projected(volume: &Value, at: &Path<'_>, errors: &mut Errors) {
         let token = source.at("serviceAccountToken");
         if !token.is_null() {
             count += 1;
-            service_account_token(token, &each.child("serviceAccountToken"), errors);
+            service_account_token(token, at, &each.child("serviceAccountToken"), errors);
             unique(token.text("path"), token.text("path"), &mut paths, at, errors);
         }
         count += ["clusterTrustBundle", "podCertificate"]
@@ -275,7 +275,7 @@ fn unique<'a>(path: &'a str, shown: &str, paths: &mut Vec<&'a str>, at: &Path<'_
     }
 }
 
-fn service_account_token(token: &Value, at: &Path<'_>, errors: &mut Errors) {
+fn service_account_token(token: &Value, volume: &Path<'_>, at: &Path<'_>, errors: &mut Errors) {
     let seconds = token.int("expirationSeconds").unwrap_or(0);
     if seconds < 600 {
         let detail = "may not specify a duration less than 10 minutes";
@@ -285,7 +285,7 @@ fn service_account_token(token: &Value, at: &Path<'_>, errors: &mut Errors) {
         errors.invalid(&at.child("expirationSeconds"), seconds, detail);
     }
     if token.lacks("path") {
-        errors.required(&at.child("path"), "");
+        errors.required(&volume.child("path"), "");
     } else {
         local_path(token.text("path"), &at.child("path"), errors);
     }
