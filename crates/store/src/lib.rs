@@ -5,15 +5,19 @@
 //! revision can be read until it is compacted; one ordered feed tells of every change. Values are opaque bytes: no
 //! Kubernetes kind, no JSON and no cache may ever be in here.
 
+pub mod embedded;
 mod error;
 mod feed;
 mod key;
 mod read;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 mod txn;
 
 use async_trait::async_trait;
 use meta::Revision;
 
+pub use embedded::Embedded;
 pub use error::Error;
 pub use feed::{Batch, Change, Event, Feed};
 pub use key::Key;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meta::Revision;
 use parking_lot::RwLock;
-use store::{Change, Key, Record};
+use store::{Change, Event, Key, Record};
 use tokio::sync::watch;
 
 use crate::hub::{Options, Progress};
@@ -73,6 +73,16 @@ impl Cache {
         self.state.read().last.max(hub)
     }
 
+    /// How many objects it has.
+    pub fn len(&self) -> usize {
+        self.state.read().shelf.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// One object, by its whole key.
     pub fn get(&self, key: &str) -> Option<Arc<Version>> {
         self.state.read().shelf.get(key).cloned()
@@ -136,9 +146,9 @@ impl Cache {
     }
 
     /// Takes in all changes of one revision that are under its prefix, at once.
-    pub(crate) fn apply<'a>(&self, revision: Revision, changes: impl Iterator<Item = (&'a Key, &'a Change)>) {
+    pub(crate) fn apply<'a>(&self, revision: Revision, changes: impl Iterator<Item = &'a Event>) {
         let mut state = self.state.write();
-        for (key, change) in changes {
+        for Event { key, change } in changes {
             let (current, previous) = match change {
                 Change::Put(bytes) => {
                     let version = self.version(key.clone(), revision, bytes.clone());

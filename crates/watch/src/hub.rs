@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use meta::Revision;
 use parking_lot::Mutex;
-use store::{Batch, Change, Feed, Key, Range, Store};
+use store::{Batch, Change, Event, Feed, Range, Store};
 use tokio::sync::{Notify, watch};
 
 use crate::encodings::Budget;
@@ -312,8 +312,11 @@ impl Inner {
         ));
         let mut routes = self.routes.lock();
         for batch in routes.recent.iter().filter(|batch| batch.revision > page.revision) {
-            let changes = batch.events.iter().filter(|event| event.key.starts_with(prefix));
-            let mut changes = changes.map(|event| (&event.key, &event.change)).peekable();
+            let mut changes = batch
+                .events
+                .iter()
+                .filter(|event| event.key.starts_with(prefix))
+                .peekable();
             if changes.peek().is_some() {
                 cache.apply(batch.revision, changes);
             }
@@ -339,19 +342,16 @@ impl Inner {
 impl Routes {
     /// Gives a batch to the caches that it concerns, each one all its changes at once.
     fn deliver(&self, batch: &Batch) {
-        let mut changes: BTreeMap<&str, (&Arc<Cache>, Vec<(&Key, &Change)>)> = BTreeMap::new();
+        let mut changes: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
         for event in batch.events.iter() {
-            let Some((prefix, cache)) = self.route(&event.key) else {
-                continue;
-            };
-            changes
-                .entry(prefix)
-                .or_insert_with(|| (cache, Vec::new()))
-                .1
-                .push((&event.key, &event.change));
+            if let Some((prefix, _)) = self.route(&event.key) {
+                changes.entry(prefix).or_default().push(event);
+            }
         }
-        for (cache, changes) in changes.into_values() {
-            cache.apply(batch.revision, changes.into_iter());
+        for (prefix, changes) in changes {
+            if let Some(cache) = self.caches.get(prefix) {
+                cache.apply(batch.revision, changes.into_iter());
+            }
         }
     }
 
@@ -383,7 +383,7 @@ impl Routes {
 
 /// What a batch keeps alive.
 fn size(batch: &Batch) -> usize {
-    let value = |event: &store::Event| match &event.change {
+    let value = |event: &Event| match &event.change {
         Change::Put(bytes) => bytes.len(),
         Change::Delete => 0,
     };
