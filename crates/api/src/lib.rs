@@ -1,6 +1,7 @@
 //! The kinds and what is known of them: one schema table for shapes, small files for rules. Codecs, merge rules,
 //! discovery and OpenAPI follow from the table. Nothing here does I/O, knows a store, or serves a request.
 
+pub mod codec;
 pub mod merge;
 pub mod resource;
 pub mod rules;
