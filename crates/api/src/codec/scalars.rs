@@ -44,7 +44,7 @@ pub(super) fn base64(text: &str) -> Result<Cow<'_, str>, String> {
         Ok(_) => Ok(text),
         Err(error) => {
             let at = match error {
-                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                base64::DecodeError::InvalidByte(at, _) => at,
                 _ => text.len(),
             };
             Err(format!("illegal base64 data at input byte {at}"))

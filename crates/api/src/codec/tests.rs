@@ -254,10 +254,11 @@ fn full(schema: &Schema, ty: TypeId, depth: usize) -> Value {
         Type::Map(map) => json!({"key": full(schema, map.value, depth + 1)}),
         Type::Struct(_) if depth > 12 => json!({}),
         Type::Struct(body) => {
-            let fields = body
-                .fields
-                .iter()
-                .filter(|field| field.wire == crate::schema::Wire::Plain);
+            // The kind of an object within an object is no part of its message.
+            let is_kind = |name: &str| matches!(name, "apiVersion" | "kind");
+            let has_message = |field: &&crate::schema::Field| !(field.tag == 0 && is_kind(&field.name));
+            let plain = |field: &&crate::schema::Field| field.wire == crate::schema::Wire::Plain;
+            let fields = body.fields.iter().filter(plain).filter(has_message);
             fields
                 .map(|field| (field.name.to_string(), full(schema, field.ty, depth + 1)))
                 .collect()
@@ -281,7 +282,7 @@ fn every_field_of_every_kind_survives_both_codecs() {
         let from_protobuf = decode(&body, ContentType::Protobuf, &shape, FieldValidation::Strict)
             .unwrap()
             .value;
-        assert_eq!(from_json, from_protobuf, "{}", resource.plural);
+        assert!(from_json == from_protobuf, "{}", resource.plural);
     }
 }
 
