@@ -5,7 +5,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
-const PROGRAMS: [&str; 1] = ["pause"];
+const PROGRAMS: [&str; 4] = ["shim", "hello", "pause", "report"];
 
 fn main() {
     println!("cargo::rerun-if-changed=programs");

@@ -84,7 +84,7 @@ impl Default for Namespaces {
 }
 
 /// What a prepared sandbox gets when somebody takes it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Whose it is now, in the caller's words (a pod's uid); found again after a restart.
     pub owner: String,
@@ -107,6 +107,8 @@ pub struct Sandbox {
     pub netns: Option<PathBuf>,
     /// Its cgroup, relative to each hierarchy's root.
     pub cgroup: String,
+    /// Whether its namespaces are there: not after the machine was restarted. Such a one can only be removed.
+    pub alive: bool,
     /// Who claimed it; `None` for a slot that is free.
     pub owner: Option<String>,
 }

@@ -1,127 +1,183 @@
-//! The engine's public face: each operation of a container's life. What an operation needs of the kernel is elsewhere.
+//! The engine itself: what it knows, and how it finds that again when it is opened. The operations on sandboxes and
+//! containers are in their own files.
 
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use crate::{
-    Attached, Claim, Config, Container, ContainerId, ContainerSpec, Error, Event, Exec, ExecSpec, Exit, Limits,
-    Namespaces, Result, Sandbox, SandboxId, Started, State, Stats,
-};
+use crate::cgroup::Cgroups;
+use crate::container::Entry;
+use crate::error::Context;
+use crate::sandbox::Slot;
+use crate::seccomp::Filters;
+use crate::state::{self, ContainerRecord, SandboxRecord};
+use crate::{Config, ContainerId, Error, Event, Result, SandboxId, launch};
 
-/// A container engine on one state directory.
+/// A container engine on one state directory. Clones are the same engine.
+#[derive(Clone)]
 pub struct Engine {
-    events: broadcast::Sender<Event>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-fn later<T>() -> Result<T> {
-    Err(Error::Unsupported("this operation yet".into()))
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) boot: String,
+    pub(crate) shim: PathBuf,
+    pub(crate) pause_root: PathBuf,
+    pub(crate) filters: Filters,
+    pub(crate) sandboxes: Mutex<HashMap<SandboxId, Slot>>,
+    pub(crate) containers: Mutex<HashMap<ContainerId, Arc<Entry>>>,
+    pub(crate) events: broadcast::Sender<Event>,
 }
 
 impl Engine {
-    /// Opens the engine: finds what runs already, reclaims what was left half made.
-    pub async fn open(_config: Config) -> Result<Self> {
-        Ok(Self {
+    /// Opens the engine: finds what runs already, reclaims what was left half made. A state directory must be open once
+    /// only. Must be called inside of a tokio runtime.
+    pub async fn open(config: Config) -> Result<Self> {
+        let open = move || Self::on_disk(config);
+        let engine = blocking(open).await?;
+        engine.find().await?;
+        Ok(engine)
+    }
+
+    fn on_disk(config: Config) -> Result<Self> {
+        let state_dir = &config.state_dir;
+        for dir in ["sandboxes", "containers", "bin"] {
+            let dir = state_dir.join(dir);
+            fs::create_dir_all(&dir).context(|| format!("make {}", dir.display()))?;
+        }
+        let version = state_dir.join("version");
+        match fs::read_to_string(&version) {
+            Ok(text) if text.trim() == "1" => {}
+            Ok(text) => {
+                return Err(Error::BadState {
+                    path: version,
+                    reason: format!("version {:?} is not known", text.trim()),
+                });
+            }
+            Err(_) => state::replace(&version, b"1\n")?,
+        }
+        let cgroups = Cgroups::detect()?;
+        cgroups.make(&config.cgroup_parent)?;
+        let bin = state_dir.join("bin");
+        let pause_root = bin.join("pause-root");
+        let pause = launch::install(&pause_root, "pause", shim::PAUSE)?;
+        let link = pause_root.join("pause");
+        if !link.exists() {
+            fs::hard_link(pause, &link).context(|| format!("make {}", link.display()))?;
+        }
+        let inner = Inner {
+            shim: launch::install(&bin, "shim", shim::SHIM)?,
+            pause_root,
+            cgroups,
+            boot: state::boot_id(),
+            filters: Filters::default(),
+            sandboxes: Mutex::default(),
+            containers: Mutex::default(),
             events: broadcast::channel(1024).0,
+            config,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Finds sandboxes and containers of before.
+    async fn find(&self) -> Result<()> {
+        for dir in subdirectories(&self.inner.config.state_dir.join("sandboxes")) {
+            match state::read::<SandboxRecord>(&dir.join("sandbox.json")) {
+                Ok(record) if record.version == state::VERSION => {
+                    self.inner
+                        .sandboxes
+                        .lock()
+                        .insert(record.id.clone(), Slot::found(record));
+                }
+                Ok(record) => return Err(unknown_version(&dir, record.version)),
+                // The record is written first, so without it nothing else was made.
+                Err(_) => drop(fs::remove_dir_all(&dir)),
+            }
+        }
+        for dir in subdirectories(&self.inner.config.state_dir.join("containers")) {
+            match state::read::<ContainerRecord>(&dir.join("container.json")) {
+                Ok(record) if record.version == state::VERSION => self.found_container(record).await?,
+                Ok(record) => return Err(unknown_version(&dir, record.version)),
+                Err(_) => drop(fs::remove_dir_all(&dir)),
+            }
+        }
+        self.reclaim_cgroups().await;
+        self.repark();
+        Ok(())
+    }
+
+    /// Cgroups below ours that no sandbox owns are what a removal had no time for.
+    async fn reclaim_cgroups(&self) {
+        let engine = self.clone();
+        let _ = blocking(move || {
+            let known: Vec<_> = engine.inner.sandboxes.lock().keys().map(|id| id.to_string()).collect();
+            for name in engine.inner.cgroups.children(&engine.inner.config.cgroup_parent) {
+                if !known.contains(&name) {
+                    let cgroup = format!("{}/{name}", engine.inner.config.cgroup_parent);
+                    let removed = engine
+                        .inner
+                        .cgroups
+                        .kill(&cgroup)
+                        .and_then(|()| engine.inner.cgroups.remove(&cgroup));
+                    if let Err(error) = removed {
+                        tracing::warn!(%error, cgroup, "cannot reclaim a cgroup");
+                    }
+                }
+            }
+            Ok(())
         })
+        .await;
     }
 
-    /// Makes a sandbox ahead of time: namespaces, cgroups, a parked process. About 20 ms; belongs into a pool.
-    pub async fn sandbox_prepare(&self, _id: SandboxId, _namespaces: Namespaces) -> Result<Sandbox> {
-        later()
-    }
-
-    /// Gives a prepared sandbox to an owner: host name, sysctls, limits.
-    pub async fn sandbox_claim(&self, _id: &SandboxId, _claim: Claim) -> Result<Sandbox> {
-        later()
-    }
-
-    /// Changes the limits of a sandbox.
-    pub async fn sandbox_update(&self, _id: &SandboxId, _limits: &Limits) -> Result<()> {
-        later()
-    }
-
-    /// What all containers of a sandbox use together.
-    pub async fn sandbox_stats(&self, _id: &SandboxId) -> Result<Stats> {
-        later()
-    }
-
-    /// Removes a sandbox and all its containers. Can be repeated; goes on after errors.
-    pub async fn sandbox_remove(&self, _id: &SandboxId) -> Result<()> {
-        later()
-    }
-
-    /// All sandboxes, also those of before a restart.
-    pub fn sandboxes(&self) -> Vec<Sandbox> {
-        Vec::new()
-    }
-
-    /// Notes a container, durably; nothing runs yet.
-    pub async fn create(&self, _spec: ContainerSpec) -> Result<()> {
-        later()
-    }
-
-    /// Starts a created container; returns when its program runs.
-    pub async fn start(&self, _id: &ContainerId) -> Result<Started> {
-        later()
-    }
-
-    /// Runs another process in a running container.
-    pub async fn exec(&self, _id: &ContainerId, _spec: ExecSpec) -> Result<Exec> {
-        later()
-    }
-
-    /// Sends a signal to the container's first process. Nothing happens if it has ended.
-    pub async fn signal(&self, _id: &ContainerId, _signal: i32) -> Result<()> {
-        later()
-    }
-
-    /// Waits until a container has ended.
-    pub async fn wait(&self, _id: &ContainerId) -> Result<Exit> {
-        later()
+    /// Gives each free sandbox of before a parked process again, in the background.
+    fn repark(&self) {
+        let inner = &self.inner;
+        let free: Vec<_> = inner
+            .sandboxes
+            .lock()
+            .values()
+            .filter(|slot| slot.is_free(&inner.boot))
+            .map(Slot::id)
+            .collect();
+        let engine = self.clone();
+        tokio::spawn(async move {
+            for id in free {
+                if let Err(error) = engine.park(&id).await {
+                    tracing::debug!(%error, sandbox = %id, "cannot park a process");
+                }
+            }
+        });
     }
 
     /// What happens to containers from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        self.inner.events.subscribe()
     }
+}
 
-    /// How far a container is.
-    pub fn state(&self, id: &ContainerId) -> Result<State> {
-        Err(Error::NoContainer(id.clone()))
+fn unknown_version(dir: &Path, version: u32) -> Error {
+    Error::BadState {
+        path: dir.into(),
+        reason: format!("version {version} is not known"),
     }
+}
 
-    /// All containers, also those of before a restart.
-    pub fn containers(&self) -> Vec<Container> {
-        Vec::new()
-    }
+fn subdirectories(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
 
-    /// Changes the limits of a container.
-    pub async fn update(&self, _id: &ContainerId, _limits: &Limits) -> Result<()> {
-        later()
-    }
-
-    /// What a container uses.
-    pub async fn stats(&self, _id: &ContainerId) -> Result<Stats> {
-        later()
-    }
-
-    /// Joins a running container's streams.
-    pub async fn attach(&self, _id: &ContainerId) -> Result<Attached> {
-        later()
-    }
-
-    /// Sets the size of a container's terminal.
-    pub async fn resize(&self, _id: &ContainerId, _rows: u16, _cols: u16) -> Result<()> {
-        later()
-    }
-
-    /// Makes the shim open its log file anew, after somebody moved it away.
-    pub async fn reopen_log(&self, _id: &ContainerId) -> Result<()> {
-        later()
-    }
-
-    /// Ends a container (SIGKILL to all it has) and removes every trace but its log and its overlay's upper
-    /// directory. Can be repeated; goes on after errors.
-    pub async fn delete(&self, _id: &ContainerId) -> Result<()> {
-        later()
-    }
+/// Does blocking work where it blocks nobody.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(std::io::Error::other(error)).context(|| "finish the work".into()))
 }

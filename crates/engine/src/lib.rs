@@ -5,9 +5,19 @@
 //! container. Nothing in here knows a Kubernetes kind, and nothing forks the calling process.
 
 mod api;
+pub mod bundle;
+mod cgroup;
+mod channel;
+mod container;
 mod engine;
 mod error;
 mod exec;
+mod launch;
+mod namespaces;
+mod plan;
+mod sandbox;
+mod seccomp;
+mod state;
 
 pub use api::{
     Attached, Claim, Config, Container, ContainerId, ContainerSpec, Event, ExecSpec, Exit, Limits, LogSpec, Namespaces,
@@ -16,6 +26,7 @@ pub use api::{
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use exec::Exec;
+pub use seccomp::default_profile;
 
 pub(crate) fn errno_text(errno: i32) -> String {
     let text = std::io::Error::from_raw_os_error(errno).to_string();

@@ -3,6 +3,7 @@
 #![no_main]
 #![allow(dead_code, reason = "shares its system calls with other programs")]
 
+#[macro_use]
 #[path = "sys/mod.rs"]
 mod sys;
 

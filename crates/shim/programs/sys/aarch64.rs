@@ -47,4 +47,7 @@ pub mod nr {
     pub const CLOSE_RANGE: usize = 436; pub const OPENAT2: usize = 437; pub const MOUNT_SETATTR: usize = 442;
     pub const NANOSLEEP: usize = 101; pub const EPOLL_CREATE1: usize = 20; pub const EPOLL_PWAIT: usize = 22;
     pub const SIGNALFD4: usize = 74; pub const SCHED_GETAFFINITY: usize = 123;
+    pub const WRITEV: usize = 66;
+    pub const SENDTO: usize = 206;
+    pub const PREAD64: usize = 67;
 }

@@ -1,9 +1,9 @@
 //! System calls with their errors as results. Only what several programs need.
 
-use super::{nr, syscall};
+use super::syscall;
 
 /// The kernel's error number.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
 pub const EPERM: Errno = Errno(1);
@@ -27,7 +27,6 @@ pub unsafe fn call(nr: usize, a: [usize; 6]) -> Result<usize> {
 }
 
 /// `sys!(NUMBER, args...)`: a call of up to six arguments, each cast to `usize`.
-#[macro_export]
 macro_rules! sys {
     ($nr:ident $(, $arg:expr)* $(,)?) => {{
         let given = [$($arg as usize),*];

@@ -3,6 +3,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[macro_use]
 mod call;
 mod mem;
 #[cfg(target_arch = "x86_64")]

@@ -57,4 +57,7 @@ pub mod nr {
     pub const CLOSE_RANGE: usize = 436; pub const OPENAT2: usize = 437; pub const MOUNT_SETATTR: usize = 442;
     pub const NANOSLEEP: usize = 35; pub const EPOLL_CREATE1: usize = 291; pub const EPOLL_PWAIT: usize = 281;
     pub const SIGNALFD4: usize = 289; pub const SCHED_GETAFFINITY: usize = 204;
+    pub const WRITEV: usize = 20;
+    pub const SENDTO: usize = 44;
+    pub const PREAD64: usize = 17;
 }
