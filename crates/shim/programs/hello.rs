@@ -18,7 +18,7 @@ use sys::{EAGAIN, EINTR, Result, Start, exit};
 /// Connections at a time; the rest wait in the kernel's queue.
 const PEERS: usize = 1024;
 /// How long connections may still arrive after SIGTERM, in milliseconds of silence.
-const QUIET: usize = 100;
+const QUIET: usize = 300;
 const EPOLLIN: u32 = 1;
 const NONBLOCK_CLOEXEC: usize = 0o2_004_000;
 
