@@ -1,0 +1,129 @@
+//! What the server asks of a node through the tunnel that the node opened: logs and exec, under the kubelet's paths.
+
+mod exec;
+pub(crate) mod logs;
+pub(crate) mod pipe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::Backoff;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use tokio::net::TcpStream;
+use tunnel::Body;
+
+use crate::credentials::Credentials;
+use crate::pods::Context;
+
+/// Keeps a tunnel open to the server, again and again.
+pub(crate) async fn serve(ctx: Arc<Context>, credentials: Arc<Credentials>) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    loop {
+        match connect(&ctx, &credentials).await {
+            Ok(()) => {
+                tracing::info!("the tunnel to the server was closed");
+                backoff.reset();
+            }
+            Err(error) => tracing::debug!(%error, "the tunnel to the server"),
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+async fn connect(
+    ctx: &Arc<Context>,
+    credentials: &Credentials,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let tcp = TcpStream::connect(credentials.address()).await?;
+    tcp.set_nodelay(true)?;
+    let connector = tokio_rustls::TlsConnector::from(credentials.tls()?);
+    let stream = connector.connect(credentials.server_name()?, tcp).await?;
+    let upgraded = tunnel::dial(stream, &credentials.authority()).await?;
+    tracing::info!("the tunnel to the server is open");
+    let ctx = ctx.clone();
+    tunnel::serve(upgraded, move |request| answer(ctx.clone(), request)).await?;
+    Ok(())
+}
+
+async fn answer(ctx: Arc<Context>, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_string();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["healthz"] => text(StatusCode::OK, "ok"),
+        ["containerLogs", namespace, pod, container] => logs::answer(&ctx, &request, namespace, pod, container),
+        ["exec", namespace, pod, container] => {
+            let (namespace, pod, container) = (namespace.to_string(), pod.to_string(), container.to_string());
+            exec::answer(&ctx, request, &namespace, &pod, &container).await
+        }
+        _ => text(StatusCode::NOT_FOUND, "no such path on a node"),
+    }
+}
+
+/// A short answer.
+fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+    let body = Full::new(Bytes::from(text.into()))
+        .map_err(|never| match never {})
+        .boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+/// The values of a query's parameter, decoded.
+fn query_values(request: &Request<Incoming>, name: &str) -> Vec<String> {
+    let query = request.uri().query().unwrap_or_default();
+    let pairs = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('=').or((!pair.is_empty()).then_some((pair, ""))));
+    pairs
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| decode(value))
+        .collect()
+}
+
+fn query_value(request: &Request<Incoming>, name: &str) -> Option<String> {
+    query_values(request, name)
+        .into_iter()
+        .next()
+        .filter(|value| !value.is_empty())
+}
+
+fn query_flag(request: &Request<Incoming>, name: &str) -> bool {
+    query_value(request, name).is_some_and(|value| matches!(value.as_str(), "true" | "1"))
+}
+
+/// `%41` and `+` of a query.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (bytes[i], hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                i += 3;
+            }
+            (b'+', _) => {
+                out.push(b' ');
+                i += 1;
+            }
+            (byte, _) => {
+                out.push(byte);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn queries_are_decoded() {
+        assert_eq!(super::decode("a%20b+c%2Fd%zz%4"), "a b c/d%zz%4");
+    }
+}
