@@ -3,7 +3,9 @@
 mod access;
 mod binding;
 mod eviction;
+mod node_call;
 mod scale;
+mod stream;
 mod token;
 mod token_review;
 
@@ -26,6 +28,8 @@ pub(crate) async fn handle(call: &Call) -> Result<Answer, Status> {
         (_, _, "scale") => scale::handle(call).await,
         ("", "pods", "binding") => binding::of_pod(call).await,
         ("", "pods", "eviction") => eviction::evict(call).await,
+        ("", "pods", "log") => node_call::log(call).await,
+        ("", "pods", "exec") => stream::exec(call).await,
         ("", "serviceaccounts", "token") => token::request(call).await,
         _ => match call.verb {
             "get" => get::get(call).await,
