@@ -3,13 +3,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use server::{Config, Server, kubeconfig};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter("info")
+        .with_writer(std::io::stderr)
+        .init();
     let mut arguments = std::env::args().skip(1);
     let dir = PathBuf::from(arguments.next().ok_or("usage: serve DIR [PORT]")?);
     let port = arguments.next().map_or(Ok(6443), |port| port.parse())?;
@@ -17,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let store_dir = dir.join("server").join("store");
     std::fs::create_dir_all(&store_dir)?;
-    let store = Arc::new(store::embedded::Store::open(&store_dir).await?);
+    let store = store::embedded::Embedded::open(&store_dir, store::embedded::Options::default())?;
     let started = std::time::Instant::now();
     let server = Server::start(config, store).await?;
     let listener = tokio::net::TcpListener::bind(server.config().listen).await?;

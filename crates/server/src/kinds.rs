@@ -1,11 +1,14 @@
 //! The rows of the schema table as a running server has them: each with its rules, its place in the store and its
 //! watch cache.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use api::codec;
 use api::resource::{Catalog, Resource};
 use api::rules::{self, Rules};
+use bytes::Bytes;
 use meta::{GroupKind, GroupResource, Status};
 use serde_json::Value;
 use watch::{Cache, Hub, Key, Projection};
@@ -24,6 +27,8 @@ pub(crate) struct Kind {
     pub(crate) group_kind: GroupKind,
     /// Tells the versions of one resource apart, whose encodings lie side by side.
     pub(crate) version_slot: u16,
+    /// Whether objects are stored in the form of another version: events are, as those of the old core.
+    is_converted: bool,
     /// `/registry/GROUP/PLURAL/`.
     prefix: String,
     /// None when its objects are questions (reviews), which nobody keeps.
@@ -50,7 +55,29 @@ impl Kind {
 
     /// The tree of a stored version.
     pub(crate) fn tree(&self, bytes: &[u8], revision: meta::Revision) -> Result<Value, Status> {
-        object::to_tree(&self.api_version, &self.row.kind, bytes, revision)
+        let tree = object::to_tree(&self.api_version, &self.row.kind, bytes, revision)?;
+        Ok(if self.is_converted {
+            codec::new_event(tree)
+        } else {
+            tree
+        })
+    }
+
+    /// The stored form of a tree.
+    pub(crate) fn stored(&self, tree: &Value) -> Result<Bytes, Status> {
+        if self.is_converted {
+            return object::to_stored(&codec::core_event(tree.clone()));
+        }
+        object::to_stored(tree)
+    }
+
+    /// Stored bytes in the form of this kind's version: the same bytes, unless it is stored in another one.
+    pub(crate) fn outward<'a>(&self, stored: &'a [u8]) -> Result<Cow<'a, [u8]>, Status> {
+        if !self.is_converted {
+            return Ok(Cow::Borrowed(stored));
+        }
+        let tree = self.tree(stored, meta::Revision(0))?;
+        Ok(Cow::Owned(object::to_stored(&tree)?.to_vec()))
     }
 
     /// What selectors look at in stored bytes that don't come from the cache.
@@ -133,6 +160,7 @@ async fn open(row: Arc<Resource>, hub: &Hub, version_slot: u16) -> Result<Kind, 
         api_version,
         resource: row.group_resource(),
         group_kind: row.group_kind(),
+        is_converted: row.stored != row.group_version_kind(),
         row,
         version_slot,
         prefix,

@@ -1,17 +1,26 @@
-//! The formats on the wire, by the schema table: JSON, YAML and protobuf into trees, and bytes from one into another.
+//! The formats on the wire, by the schema table: bodies into trees, and stored bytes into what a client reads.
 
-use api::schema::Schema;
+use api::codec::{self, ContentType, FieldValidation, Shape, protobuf};
+use api::schema::{Schema, TypeId};
 use bytes::Bytes;
-use meta::Status;
+use meta::{GroupVersion, GroupVersionKind, Revision, Status};
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::http::negotiate::{JSON, Wire};
+use crate::http::negotiate::{JSON, Wire, YAML};
 use crate::kinds::Kind;
-use crate::rest::options::FieldValidation;
 
 /// The table of all built-in types.
 pub(crate) fn schema() -> &'static Schema {
     Schema::builtin()
+}
+
+fn content(wire: Wire) -> ContentType {
+    match wire {
+        Wire::Json => ContentType::Json,
+        Wire::Yaml => ContentType::Yaml,
+        Wire::Protobuf => ContentType::Protobuf,
+    }
 }
 
 /// A body as an object of a kind, with warnings about what was dropped.
@@ -19,48 +28,74 @@ pub(crate) fn decode(
     bytes: &[u8],
     wire: Wire,
     kind: &Kind,
-    _validation: FieldValidation,
+    validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
-    let mut tree = parse(bytes, wire)?;
-    if !tree.is_object() {
-        return Err(Status::bad_request("the body is no object"));
-    }
-    tree["apiVersion"] = kind.api_version.clone().into();
-    tree["kind"] = kind.row.kind.to_string().into();
-    Ok((tree, Vec::new()))
+    let decoded = codec::decode(bytes, content(wire), &Shape::from(&*kind.row), validation)?;
+    Ok((decoded.value, decoded.warnings))
 }
 
 /// A tree as if it had been sent.
 pub(crate) fn reshape(tree: &Value, kind: &Kind, validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
-    let bytes = serde_json::to_vec(tree).map_err(Status::internal)?;
-    decode(&bytes, Wire::Json, kind, validation)
+    let decoded = codec::conform(tree.clone(), &Shape::from(&*kind.row), validation)?;
+    Ok((decoded.value, decoded.warnings))
 }
 
-/// A body as an object of a kind that need not be a resource of its own.
-pub(crate) fn decode_as(bytes: &[u8], wire: Wire, _api_version: &str, _kind: &str) -> Result<Value, Status> {
-    parse(bytes, wire)
+/// A body as an object of a built-in kind that need not be a resource.
+pub(crate) fn decode_as(bytes: &[u8], wire: Wire, api_version: &str, kind: &str) -> Result<Value, Status> {
+    let group_version = GroupVersion::parse(api_version).map_err(Status::bad_request)?;
+    let shape = Shape::builtin(group_version.with_kind(kind)).ok_or_else(Status::no_such_resource)?;
+    Ok(codec::decode(bytes, content(wire), &shape, FieldValidation::Ignore)?.value)
 }
 
-/// YAML or JSON as it is.
-pub(crate) fn any_tree(bytes: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+/// An apply configuration as it was sent, what the schema doesn't know included.
+pub(crate) fn configuration(bytes: &[u8], kind: &Kind) -> Result<Value, Status> {
+    let shape = Shape {
+        schema: schema(),
+        ty: TypeId::ANY,
+        kind: kind.row.group_version_kind(),
+    };
+    Ok(codec::decode_sparse(bytes, ContentType::Yaml, &shape, FieldValidation::Ignore)?.value)
 }
 
-fn parse(bytes: &[u8], wire: Wire) -> Result<Value, Status> {
-    match wire {
-        Wire::Json => serde_json::from_slice(bytes).map_err(|error| Status::bad_request(error.to_string())),
-        _ => Err(Status::unsupported_media_type(&[JSON])),
+/// JSON as YAML.
+pub(crate) fn yaml(json: &[u8]) -> Result<Bytes, Status> {
+    let tree: Value = serde_json::from_slice(json).map_err(Status::internal)?;
+    serde_saphyr::to_string(&tree)
+        .map(Bytes::from)
+        .map_err(Status::internal)
+}
+
+/// Any JSON that says of which built-in kind it is, as a protobuf body.
+pub(crate) fn protobuf(json: &[u8]) -> Result<Bytes, Status> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head {
+        kind: String,
+        api_version: String,
     }
+    let head: Head = serde_json::from_slice(json).map_err(Status::internal)?;
+    let group_version = GroupVersion::parse(&head.api_version).map_err(Status::internal)?;
+    let kind: GroupVersionKind = group_version.with_kind(head.kind.as_str());
+    let ty = api::resource::builtin_type(&kind).ok_or_else(|| Status::not_acceptable(&[JSON, YAML]))?;
+    let message = protobuf::encode_json(schema(), ty, json).map_err(Status::internal)?;
+    Ok(protobuf::envelope(&head.api_version, &head.kind, &message).into())
 }
 
-pub(crate) fn yaml(_json: &[u8]) -> Result<Bytes, Status> {
-    Err(Status::not_acceptable(&[JSON]))
+/// The message of a stored object, without revision and envelope.
+pub(crate) fn message(kind: &Kind, stored: &[u8]) -> Result<Bytes, Status> {
+    protobuf::encode_json(kind.row.schema(), kind.row.ty, stored)
+        .map(Bytes::from)
+        .map_err(Status::internal)
 }
 
-pub(crate) fn protobuf(_json: &[u8]) -> Result<Bytes, Status> {
-    Err(Status::not_acceptable(&[JSON]))
+/// A whole protobuf body of a message.
+pub(crate) fn body(kind: &Kind, message: &[u8], revision: Revision) -> Bytes {
+    let mut message = message.to_vec();
+    protobuf::add_resource_version(&mut message, &revision.to_string());
+    protobuf::envelope(&kind.api_version, &kind.row.kind, &message).into()
 }
 
-pub(crate) fn protobuf_event(_kind: &str, _object: &[u8]) -> Result<Bytes, Status> {
-    Err(Status::not_acceptable(&[JSON]))
+/// An event of a watch around a whole body.
+pub(crate) fn protobuf_event(event: &str, body: &[u8]) -> Bytes {
+    protobuf::watch_frame(event, body).into()
 }

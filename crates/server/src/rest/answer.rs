@@ -10,7 +10,6 @@ use super::{Call, render};
 use crate::http::Body;
 use crate::http::negotiate::{Shape, Wanted, Wire};
 use crate::kinds::Kind;
-use crate::object;
 
 /// Answers larger than this are compressed for whoever can read that.
 const GZIP_FROM: usize = 128 * 1024;
@@ -33,10 +32,10 @@ pub(crate) enum Answer {
 
 impl Answer {
     /// A tree of the resource that isn't stored (dry run) or was just made.
-    pub(crate) fn of_tree(code: StatusCode, tree: &Value, revision: Revision) -> Result<Answer, Status> {
+    pub(crate) fn of_tree(kind: &Kind, code: StatusCode, tree: &Value, revision: Revision) -> Result<Answer, Status> {
         Ok(Answer::Object {
             code,
-            stored: object::to_stored(tree)?,
+            stored: kind.stored(tree)?,
             revision,
         })
     }
@@ -92,9 +91,15 @@ pub(crate) fn of_status(status: &Status, wanted: Wanted) -> Response<Body> {
         shape: Shape::Object,
         ..wanted
     };
-    let (bytes, wanted) = match render::tree(&status.to_value(), wanted) {
-        Ok(bytes) if wanted.wire != Wire::Json || wanted.pretty => (bytes, wanted),
-        _ => (status.to_json().into(), Wanted::JSON),
+    let plain = wanted.wire == Wire::Json && !wanted.pretty;
+    let rendered = if plain {
+        None
+    } else {
+        render::tree(&status.to_value(), wanted).ok()
+    };
+    let (bytes, wanted) = match rendered {
+        Some(bytes) => (bytes, wanted),
+        None => (status.to_json().into(), Wanted::JSON),
     };
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = full(code, wanted, bytes);

@@ -78,7 +78,7 @@ pub(crate) async fn new(
         let name = object::name(&candidate).to_owned();
         prepare(call, &kind, options, &mut candidate, owned).await?;
         let extra = allocate::for_create(&call.core, &kind, &mut candidate)?;
-        let stored = object::to_stored(&candidate)?;
+        let stored = kind.stored(&candidate)?;
         let key = kind.key(call.namespace(), &name);
         if options.dry_run {
             let there = kind.cache()?.get(&key).is_some();

@@ -1,10 +1,11 @@
 //! Bodies of requests as trees that fit the schema.
 
+use api::codec::FieldValidation;
 use meta::Status;
 use serde_json::Value;
 
 use super::Call;
-use super::options::{FieldValidation, WriteOptions};
+use super::options::WriteOptions;
 use crate::http::negotiate;
 use crate::wire;
 

@@ -59,7 +59,7 @@ pub(crate) async fn delete(call: &Call) -> Result<Answer, Status> {
     if deleted.gone && !with_object {
         return Ok(answer::deleted(kind, name, object::uid(&deleted.object)));
     }
-    Answer::of_tree(StatusCode::OK, &deleted.object, deleted.revision)
+    Answer::of_tree(kind, StatusCode::OK, &deleted.object, deleted.revision)
 }
 
 /// Deletes one object of any kind.
@@ -134,7 +134,7 @@ async fn step(
                 gone: false,
             }));
         }
-        let stored = object::to_stored(&marked)?;
+        let stored = kind.stored(&marked)?;
         if options.dry_run {
             return Ok(Some(Deleted {
                 object: marked,

@@ -1,18 +1,11 @@
 //! The options of writes and deletions, from a query or a body.
 
+use api::codec::FieldValidation;
 use meta::{FieldError, GroupKind, Status};
 use serde::Deserialize;
 
 use super::Call;
 use crate::http::query::Query;
-
-/// What happens with fields that the schema doesn't know, and with doubled ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FieldValidation {
-    Ignore,
-    Warn,
-    Strict,
-}
 
 /// The options of create, update and patch.
 #[derive(Clone, Debug)]
@@ -28,19 +21,15 @@ impl WriteOptions {
     pub(crate) fn parse(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
         let mut errors = Vec::new();
         let dry_run = dry_run(&call.query, &mut errors);
-        let validation = match call.query.get("fieldValidation") {
-            None | Some("Warn") => FieldValidation::Warn,
-            Some("Strict") => FieldValidation::Strict,
-            Some("Ignore") => FieldValidation::Ignore,
-            Some(other) => {
-                errors.push(FieldError::not_supported(
-                    "fieldValidation",
-                    other,
-                    &["", "Ignore", "Strict", "Warn"],
-                ));
-                FieldValidation::Warn
-            }
-        };
+        let given = call.query.get("fieldValidation").unwrap_or_default();
+        let validation = FieldValidation::parse(given).unwrap_or_else(|| {
+            errors.push(FieldError::not_supported(
+                "fieldValidation",
+                given,
+                &["", "Ignore", "Strict", "Warn"],
+            ));
+            FieldValidation::Warn
+        });
         let given = call.query.get("fieldManager").unwrap_or_default();
         if given.chars().count() > 128 {
             errors.push(FieldError::too_long("fieldManager", 128));

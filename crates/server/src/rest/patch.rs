@@ -1,11 +1,12 @@
 //! Patch: JSON patch, merge patch, strategic merge patch, and server-side apply.
 
+use api::codec::FieldValidation;
 use api::merge::{self, apply};
 use http::StatusCode;
 use meta::Status;
 use serde_json::Value;
 
-use super::options::{FieldValidation, WriteOptions};
+use super::options::WriteOptions;
 use super::update::{self, Target, Wanted};
 use super::{Answer, Call, create, decode, ownership};
 use crate::http::negotiate;
@@ -118,9 +119,8 @@ async fn apply(call: &Call, options: &WriteOptions, target: &Target<'_>) -> Resu
             &[error],
         ));
     }
-    let mut config =
-        wire::any_tree(&call.body).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
-    strict(call, &config, options)?;
+    let mut config = wire::configuration(&call.body, &call.kind)?;
+    strict(call, options)?;
     create::settle_namespace(call, &mut config)?;
     if object::name(&config).is_empty() {
         config["metadata"]["name"] = target.name.into();
@@ -160,16 +160,21 @@ async fn apply(call: &Call, options: &WriteOptions, target: &Target<'_>) -> Resu
     }
 }
 
-fn strict(call: &Call, config: &Value, options: &WriteOptions) -> Result<(), Status> {
-    // Unknown fields are errors of apply itself; doubled ones and the like are found by decoding.
-    match options.validation {
-        FieldValidation::Ignore => Ok(()),
-        validation => decode::reshape(call, config, validation)
-            .map(|_| ())
-            .or_else(|status| match validation {
-                FieldValidation::Strict => Err(status),
-                _ => Ok(()),
-            }),
+/// Fields that are written twice are told of here; unknown ones are errors of apply itself.
+fn strict(call: &Call, options: &WriteOptions) -> Result<(), Status> {
+    if options.validation == FieldValidation::Ignore {
+        return Ok(());
+    }
+    let shape = api::codec::Shape::from(&*call.kind.row);
+    let content = api::codec::ContentType::Yaml;
+    let decoded = api::codec::decode_sparse(&call.body, content, &shape, options.validation);
+    match (decoded, options.validation) {
+        (Err(status), FieldValidation::Strict) => Err(status),
+        (Ok(decoded), _) => {
+            decoded.warnings.into_iter().for_each(|warning| call.warn(warning));
+            Ok(())
+        }
+        (Err(_), _) => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use api::codec::protobuf;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -18,6 +19,8 @@ use crate::http::negotiate::{JSON, PROTOBUF, Shape, Wanted, Wire, YAML};
 use crate::kinds::Kind;
 use crate::{object, wire};
 
+/// The slots of versions' encodings: the message of an object.
+const OBJECT_MESSAGE: u16 = 0;
 /// Lists are sent in pieces of about this size.
 const PIECE: usize = 64 * 1024;
 
@@ -25,10 +28,14 @@ const PIECE: usize = 64 * 1024;
 pub(crate) fn object(call: &Call, stored: &Bytes, revision: Revision) -> Result<Bytes, Status> {
     let kind = &call.kind;
     match call.wanted.shape {
-        Shape::Object => {
-            let json = object::spliced(&kind.head, stored, revision);
-            encode(json, call.wanted)
+        Shape::Object if call.wanted.wire == Wire::Protobuf => {
+            let message = wire::message(kind, &kind.outward(stored)?)?;
+            Ok(wire::body(kind, &message, revision))
         }
+        Shape::Object => encode(
+            object::spliced(&kind.head, &kind.outward(stored)?, revision),
+            call.wanted,
+        ),
         Shape::Partial => encode(table::partial_bytes(stored, revision)?, call.wanted),
         Shape::Table => {
             let row = table::row(kind, stored, revision, Include::parse(call)?)?;
@@ -80,12 +87,17 @@ pub(crate) fn list(call: &Call, page: Page) -> Result<Response<Body>, Status> {
         return Ok(answer::full(StatusCode::OK, wanted, tree(&table, wanted)?));
     }
     let partial = wanted.shape == Shape::Partial;
-    let (api_version, kind) = match partial {
+    if wanted.wire == Wire::Protobuf && !partial {
+        return Ok(answer::full(StatusCode::OK, wanted, protobuf_list(&call.kind, &page)?));
+    }
+    let (api_version, list_kind) = match partial {
         true => ("meta.k8s.io/v1", "PartialObjectMetadataList"),
         false => (call.kind.api_version.as_str(), &*call.kind.row.list_kind),
     };
-    let head = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[");
+    let head =
+        format!("{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[");
     let pieces = Pieces {
+        kind: Arc::clone(&call.kind),
         head: Some(head),
         items: page.items,
         at: 0,
@@ -107,8 +119,35 @@ pub(crate) fn list(call: &Call, page: Page) -> Result<Response<Body>, Status> {
     Ok(answer::full(StatusCode::OK, wanted, encode(all.freeze(), wanted)?))
 }
 
+fn protobuf_list(kind: &Kind, page: &Page) -> Result<Bytes, Status> {
+    let mut list = protobuf::list(&protobuf::ListMeta {
+        resource_version: page.revision.to_string(),
+        continue_token: page.next.clone().unwrap_or_default(),
+        remaining: page
+            .remaining
+            .map(|remaining| i64::try_from(remaining).unwrap_or(i64::MAX)),
+    });
+    // Encodings of cached versions are kept, as far as there is room.
+    let slot = Slot(OBJECT_MESSAGE + kind.version_slot);
+    for at in 0..page.items.len() {
+        match &page.items {
+            Items::Shared(items) => {
+                let version = &items[at];
+                let message = version.encoded(slot, |version| wire::message(kind, &kind.outward(version.bytes())?))?;
+                protobuf::add_item(&mut list, Some(&version.revision().to_string()), &message);
+            }
+            Items::Read(items) => {
+                let message = wire::message(kind, &kind.outward(&items[at].stored)?)?;
+                protobuf::add_item(&mut list, Some(&items[at].revision.to_string()), &message);
+            }
+        }
+    }
+    Ok(protobuf::envelope(&kind.api_version, &kind.row.list_kind, &list).into())
+}
+
 /// A list, piece by piece: what a slow client hasn't taken isn't made.
 struct Pieces {
+    kind: Arc<Kind>,
     head: Option<String>,
     items: Items,
     at: usize,
@@ -136,7 +175,8 @@ impl Iterator for Pieces {
                 out.put_slice(&table::partial_bytes(stored, revision).unwrap_or_default());
             } else {
                 // Items of built-in kinds carry no kind of their own.
-                object::splice(&mut out, "", stored, revision);
+                let shown = self.kind.outward(stored).unwrap_or_default();
+                object::splice(&mut out, "", &shown, revision);
             }
             if out.len() >= PIECE {
                 return Some(out.freeze());
@@ -229,7 +269,11 @@ impl Encoder {
 
     fn try_line(&self, kind: &str, stored: &[u8], revision: Revision) -> Result<Bytes, Status> {
         let object = match self.wanted.shape {
-            Shape::Object => object::spliced(&self.kind.head, stored, revision),
+            Shape::Object if self.wanted.wire == Wire::Protobuf => {
+                let message = wire::message(&self.kind, &self.kind.outward(stored)?)?;
+                return Ok(wire::protobuf_event(kind, &wire::body(&self.kind, &message, revision)));
+            }
+            Shape::Object => object::spliced(&self.kind.head, &self.kind.outward(stored)?, revision),
             Shape::Partial => table::partial_bytes(stored, revision)?,
             Shape::Table => {
                 let row = table::row(&self.kind, stored, revision, self.include)?;
@@ -243,7 +287,7 @@ impl Encoder {
 
     fn frame(&self, kind: &str, object: &[u8]) -> Result<Bytes, Status> {
         if self.wanted.wire == Wire::Protobuf {
-            return wire::protobuf_event(kind, object);
+            return Ok(wire::protobuf_event(kind, &wire::protobuf(object)?));
         }
         let mut out = BytesMut::with_capacity(object.len() + 40);
         out.put_slice(b"{\"type\":\"");

@@ -166,7 +166,7 @@ pub(crate) async fn change(
         prepare(call, options, target, &mut object, wanted.owned, &current.tree).await?;
         let extra = allocate::for_update(&call.core, kind, &mut object, &current.tree)?;
         keep_times(&current.tree, &mut object);
-        let stored = object::to_stored(&object)?;
+        let stored = kind.stored(&object)?;
         if stored == current.stored || options.dry_run {
             return Ok(Updated {
                 stored,

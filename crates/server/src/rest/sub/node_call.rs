@@ -31,7 +31,16 @@ pub(super) async fn log(call: &Call) -> Result<Answer, Status> {
         return Ok(Answer::Raw(plain(Body::empty())));
     }
     let mut query = Query::default();
-    for name in ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"] {
+    for name in [
+        "follow",
+        "previous",
+        "sinceSeconds",
+        "sinceTime",
+        "timestamps",
+        "tailLines",
+        "limitBytes",
+        "stream",
+    ] {
         if let Some(value) = call.query.get(name) {
             query.add(name, value);
         }
@@ -44,7 +53,9 @@ pub(super) async fn log(call: &Call) -> Result<Answer, Status> {
 
 fn plain(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 
@@ -61,25 +72,42 @@ pub(super) async fn find(call: &Call) -> Result<Place, Status> {
     let pod = current.ok_or_else(|| call.kind.not_found(name))?.tree;
     let names = |list: &str| -> Vec<String> {
         let containers = pod["spec"][list].as_array().into_iter().flatten();
-        containers.map(|container| text(container, &["name"]).to_owned()).collect()
+        containers
+            .map(|container| text(container, &["name"]).to_owned())
+            .collect()
     };
-    let (own, init, ephemeral) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    let (own, init, ephemeral) = (
+        names("containers"),
+        names("initContainers"),
+        names("ephemeralContainers"),
+    );
     let wanted = call.query.get("container").unwrap_or_default();
     let container = match (wanted, own.as_slice()) {
         ("", [only]) => only.clone(),
         ("", _) => {
-            let mut why = format!("a container name must be specified for pod {name}, choose one of: [{}]", own.join(" "));
+            let mut why = format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                own.join(" ")
+            );
             if !init.is_empty() {
                 why.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
             }
             if !ephemeral.is_empty() {
-                why.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+                why.push_str(&format!(
+                    " or one of the ephemeral containers: [{}]",
+                    ephemeral.join(" ")
+                ));
             }
             return Err(Status::bad_request(why));
         }
         (wanted, _) => {
-            if ![&own, &init, &ephemeral].iter().any(|list| list.iter().any(|known| known == wanted)) {
-                return Err(Status::bad_request(format!("container {wanted} is not valid for pod {name}")));
+            if ![&own, &init, &ephemeral]
+                .iter()
+                .any(|list| list.iter().any(|known| known == wanted))
+            {
+                return Err(Status::bad_request(format!(
+                    "container {wanted} is not valid for pod {name}"
+                )));
             }
             wanted.to_owned()
         }
@@ -139,7 +167,11 @@ async fn complaint(answer: Response<Incoming>) -> Status {
     let message = String::from_utf8_lossy(&bytes).trim().to_owned();
     match code {
         400 => Status::bad_request(message),
-        404 => Status::failure(404, "NotFound", format!("the server could not find the requested resource: {message}")),
+        404 => Status::failure(
+            404,
+            "NotFound",
+            format!("the server could not find the requested resource: {message}"),
+        ),
         _ => Status::internal(message),
     }
 }

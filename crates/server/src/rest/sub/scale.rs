@@ -71,7 +71,8 @@ fn wanted(call: &Call, options: &WriteOptions, current: &Value) -> Result<Value,
     if call.verb != "patch" {
         return decode::other(call, VERSION, "Scale");
     }
-    let patch: Value = crate::wire::any_tree(&call.body).map_err(Status::bad_request)?;
+    let patch: Value = serde_json::from_slice(&call.body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     let mut scale = of(&call.kind.resource.resource, current);
     // A patch that names no revision is for whatever is there.
     if let Some(metadata) = scale["metadata"].as_object_mut() {

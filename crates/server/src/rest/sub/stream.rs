@@ -47,7 +47,9 @@ pub(super) async fn exec(call: &Call) -> Result<Answer, Status> {
         query.add("command", word);
     }
     if query.0.is_empty() {
-        return Err(Status::bad_request("you must specify at least 1 command for the container"));
+        return Err(Status::bad_request(
+            "you must specify at least 1 command for the container",
+        ));
     }
     for name in ["stdin", "stdout", "stderr", "tty"] {
         if call.query.flag(name) {
@@ -55,7 +57,9 @@ pub(super) async fn exec(call: &Call) -> Result<Answer, Status> {
         }
     }
     let (accept, protocol) = handshake(&call.headers)?;
-    let Some(upgrade) = call.extensions.lock().remove::<OnUpgrade>() else { return Err(upgrade_required()) };
+    let Some(upgrade) = call.extensions.lock().remove::<OnUpgrade>() else {
+        return Err(upgrade_required());
+    };
     let (to_node, from_client) = mpsc::channel::<Bytes>(WAITING);
     let pieces = futures::stream::unfold(from_client, |mut pieces| async move {
         let bytes = pieces.recv().await?;
@@ -99,7 +103,12 @@ fn upgrade_required() -> Status {
 
 /// The accept key, and the protocol that both sides know.
 fn handshake(headers: &HeaderMap) -> Result<(String, &'static str), Status> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let key = text("sec-websocket-key");
     if !text("upgrade").eq_ignore_ascii_case("websocket") || key.is_empty() || text("sec-websocket-version") != "13" {
         return Err(upgrade_required());
@@ -113,7 +122,9 @@ fn handshake(headers: &HeaderMap) -> Result<(String, &'static str), Status> {
         .collect();
     let known = PROTOCOLS.into_iter().find(|protocol| offered.contains(protocol));
     let protocol = known.ok_or_else(|| {
-        Status::bad_request(format!("unable to negotiate protocol: client supports {offered:?}, server supports {PROTOCOLS:?}"))
+        Status::bad_request(format!(
+            "unable to negotiate protocol: client supports {offered:?}, server supports {PROTOCOLS:?}"
+        ))
     })?;
     Ok((derive_accept_key(key.as_bytes()), protocol))
 }
@@ -143,7 +154,9 @@ async fn join(upgraded: Upgraded, to_node: mpsc::Sender<Bytes>, from_node: Incom
                 Message::Close(_) => break,
                 _ => continue,
             };
-            let Some((channel, rest)) = data.split_first() else { continue };
+            let Some((channel, rest)) = data.split_first() else {
+                continue;
+            };
             let frame = Frame::new(*channel, data.slice_ref(rest));
             if to_node.send(frame.encode()).await.is_err() {
                 break;
@@ -152,7 +165,10 @@ async fn join(upgraded: Upgraded, to_node: mpsc::Sender<Bytes>, from_node: Incom
     };
     let down = async {
         // An empty message tells the client that the stream is open.
-        to_client.send(Message::Binary(Bytes::from_static(&[STDOUT]))).await.ok()?;
+        to_client
+            .send(Message::Binary(Bytes::from_static(&[STDOUT])))
+            .await
+            .ok()?;
         let mut body = from_node;
         let mut buffer = BytesMut::new();
         while let Some(piece) = body.frame().await {
