@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use ipnet::Ipv4Net;
+use meta::failpoint;
 
 use crate::config::SlotId;
 use crate::error::Error;
@@ -69,10 +70,12 @@ pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<(), Error> {
     };
     link::add_pair(&mut messages, &pair);
     send(host, &messages)?;
+    failpoint::hit("network.attach.linked");
     let index = index_of(host, plan.link)?;
     let pod_index = index_of(&mut pod, POD_LINK)?;
     send(&mut pod, &pod_side(pod_index, plan))?;
     send(host, &host_side(index, plan))?;
+    failpoint::hit("network.attach.routed");
     pod.sync_link(POD_LINK)
         .map_err(|source| Error::kernel(format!("waiting for the link {}", plan.link), source))
 }

@@ -60,16 +60,6 @@ pub enum Error {
         /// The flag that sets the range.
         flag: &'static str,
     },
-    /// The host's own filter drops forwarded packets in a place where no rule of ours can help.
-    #[error(
-        "the host drops forwarded packets ({place}): allow those of links named {links}*, or set its policy to accept"
-    )]
-    ForwardPolicy {
-        /// Whose policy it is.
-        place: String,
-        /// The prefix of our links.
-        links: String,
-    },
     /// The kernel refused a request.
     #[error("{what}")]
     Kernel {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ipnet::Ipv4Net;
+use meta::failpoint;
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -124,6 +125,7 @@ impl Network {
     /// Gives the network namespace at `namespace` (a bind-mounted file) a link, an address and routes.
     pub fn attach(&self, namespace: &Path, slot: SlotId) -> Result<Attachment, Error> {
         let address = self.ledger.lock().reserve(slot)?;
+        failpoint::hit("network.attach.reserved");
         let host_link = self.config.instance.link(slot);
         let plan = attach::Plan {
             link: &host_link,
@@ -221,6 +223,7 @@ impl Network {
             // The reaper lives as long as this value does.
             let _ = self.reaper.send(Chore::Delete(index, address));
         }
+        failpoint::hit("network.detach.unrouted");
         self.ledger.lock().release(slot)?;
         Ok(())
     }

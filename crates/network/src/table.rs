@@ -11,14 +11,17 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceTable {
     /// The services by a name of the caller's choice (`namespace/name`), which `dump` and logs show. When two want one
-    /// address and port, the first in this order has it. Services are behind `Arc` so that an unchanged one costs
-    /// nothing: keep the old `Arc` where a service did not change.
+    /// address and port, the one that had it before keeps it, else the first in this order has it. Services are behind
+    /// `Arc` so that an unchanged one costs nothing: keep the old `Arc` where a service did not change.
     pub services: BTreeMap<String, Arc<Service>>,
     /// Services that a process of this host serves itself. They win over `services`.
     pub local: Vec<LocalService>,
 }
 
 /// One service.
+///
+/// A port of the host that leads to one pod (hostPort) is a service too: no cluster address, `external_local`, and the
+/// port as `node_port`; on one address of the host only, that address as external one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Its cluster addresses; none for a headless service, which then has no rules.
@@ -67,7 +70,8 @@ pub struct LocalService {
     pub service: SocketAddr,
     /// The protocol.
     pub protocol: Protocol,
-    /// Where the process listens.
+    /// Where the process listens. A UDP server must be bound to this address itself, not to all, or its answers come
+    /// from another one.
     pub target: SocketAddr,
 }
 

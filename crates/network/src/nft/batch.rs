@@ -52,12 +52,19 @@ pub(crate) enum Element<'a> {
 /// The changes, in order.
 pub(crate) struct Batch {
     messages: Messages,
+    family: u8,
     table: String,
     sets: u32,
 }
 
 impl Batch {
+    /// Changes of a table of IPv4.
     pub(crate) fn new(table: &str) -> Batch {
+        Batch::of_family(FAMILY, table)
+    }
+
+    /// Changes of a table of the host's, whatever its family.
+    pub(crate) fn of_family(family: u8, table: &str) -> Batch {
         let mut messages = Messages::default();
         messages.push(
             BATCH_BEGIN,
@@ -68,6 +75,7 @@ impl Batch {
         );
         Batch {
             messages,
+            family,
             table: table.to_owned(),
             sets: 0,
         }
@@ -230,9 +238,9 @@ impl Batch {
     }
 
     fn message(&mut self, message: u16, flags: u16, what: impl Into<String>, body: impl FnOnce(&mut Attrs, &str)) {
-        let table = &self.table;
+        let (family, table) = (self.family, &self.table);
         self.messages
-            .push(kind(message), flags, what, &header(FAMILY), |attrs| body(attrs, table));
+            .push(kind(message), flags, what, &header(family), |attrs| body(attrs, table));
     }
 }
 

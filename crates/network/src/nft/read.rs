@@ -64,10 +64,10 @@ pub(crate) fn chains(socket: &mut Socket) -> io::Result<Vec<Chain>> {
     Ok(found.iter().filter_map(|message| read(&message.body)).collect())
 }
 
-/// The rules of one chain of the IPv4 family, in order.
-pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str) -> io::Result<Vec<FoundRule>> {
+/// The rules of one chain, in order.
+pub(crate) fn rules(socket: &mut Socket, family: u8, table: &str, chain: &str) -> io::Result<Vec<FoundRule>> {
     let found = socket.dump(|messages| {
-        messages.push(kind(m::GET_RULE), DUMP, "listing rules", &header(FAMILY), |body| {
+        messages.push(kind(m::GET_RULE), DUMP, "listing rules", &header(family), |body| {
             body.text(1, table).text(2, chain);
         });
     })?;

@@ -9,6 +9,8 @@ mod plan;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use meta::failpoint;
+
 pub(crate) use plan::{Claim, Touched};
 
 use crate::conntrack;
@@ -72,7 +74,9 @@ impl Services {
                 ..Applied::default()
             });
         }
+        failpoint::hit("network.services.planned");
         let (added, removed) = self.commit(socket, &delta, full)?;
+        failpoint::hit("network.services.committed");
         self.forget(socket, route, &delta.touched, full)?;
         self.stale = false;
         Ok(Applied {

@@ -24,7 +24,11 @@ fn traces() -> Traces {
     let chains = nft::chains(&mut netfilter).unwrap();
     let rules = chains
         .iter()
-        .map(|c| nft::rules(&mut netfilter, &c.table, &c.name).unwrap_or_default().len())
+        .map(|c| {
+            nft::rules(&mut netfilter, c.family, &c.table, &c.name)
+                .unwrap_or_default()
+                .len()
+        })
         .sum();
     Traces {
         links: link::links(&mut route)
@@ -156,18 +160,20 @@ fn a_host_that_drops_forwarded_packets_lets_pods_through() {
     on_host(|| {
         let (dir, outside) = (tempfile::tempdir().unwrap(), outside());
         let mut netfilter = Socket::open(libc::NETLINK_NETFILTER).unwrap();
-        // As Docker does it through iptables.
-        let mut batch = Batch::new("filter");
-        batch.table(&[]);
-        batch.base_chain_dropping(
-            "FORWARD",
-            Base {
-                kind: "filter",
-                hook: 2,
-                priority: 0,
-            },
-        );
-        batch.commit(&mut netfilter).unwrap();
+        // As Docker does it through iptables, and another program for both families at once.
+        for (family, table) in [(nft::FAMILY, "filter"), (1, "firewall")] {
+            let mut batch = Batch::of_family(family, table);
+            batch.table(&[]);
+            batch.base_chain_dropping(
+                "FORWARD",
+                Base {
+                    kind: "filter",
+                    hook: 2,
+                    priority: 0,
+                },
+            );
+            batch.commit(&mut netfilter).unwrap();
+        }
         let before = traces();
 
         let network = open(&dir);
@@ -177,7 +183,9 @@ fn a_host_that_drops_forwarded_packets_lets_pods_through() {
         drop(network);
         let network = open(&dir);
         assert_eq!(
-            nft::rules(&mut netfilter, "filter", "FORWARD").unwrap().len(),
+            nft::rules(&mut netfilter, nft::FAMILY, "filter", "FORWARD")
+                .unwrap()
+                .len(),
             2,
             "not once more"
         );

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -118,11 +119,16 @@ impl Pod {
 /// Answers each connection and datagram with its name and the client's address.
 pub(super) struct Server {
     stop: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // As a process that ends well: what it has accepted it answers.
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
     }
 }
 
@@ -136,12 +142,14 @@ impl Server {
         let tcp_name = name.clone();
         let tcp_stopped = stop.clone();
         listener.set_nonblocking(true).unwrap();
-        std::thread::spawn(move || {
-            while !tcp_stopped.load(Ordering::Relaxed) {
+        let accepting = std::thread::spawn(move || {
+            loop {
+                let last = tcp_stopped.load(Ordering::Relaxed);
                 match listener.accept() {
                     Ok((mut stream, peer)) => {
                         let _ = stream.write_all(format!("{tcp_name} {}", peer.ip()).as_bytes());
                     }
+                    Err(_) if last => return,
                     Err(_) => std::thread::sleep(Duration::from_millis(1)),
                 }
             }
@@ -155,7 +163,10 @@ impl Server {
                 }
             }
         });
-        Server { stop }
+        Server {
+            stop,
+            accepting: Some(accepting),
+        }
     }
 }
 
