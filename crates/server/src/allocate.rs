@@ -56,6 +56,59 @@ pub(crate) fn for_delete(core: &Core, kind: &Kind, object: &Value) -> Extra {
     extra
 }
 
+/// What a Service says of its addresses in two places is brought together before it is validated, and what a changed one
+/// leaves out is taken from the stored one.
+pub(crate) fn normalize(core: &Core, kind: &Kind, service: &mut Value, old: Option<&Value>) {
+    if !(kind.resource.group.is_empty() && kind.resource.resource == "services") {
+        return;
+    }
+    if let Some(old) = old {
+        keep_allocated(service, old);
+    }
+    let ip = object::text(service, &["spec", "clusterIP"]).to_owned();
+    let external = object::text(service, &["spec", "type"]) == "ExternalName";
+    if external {
+        return;
+    }
+    if !ip.is_empty() && service["spec"]["clusterIPs"].as_array().is_none_or(Vec::is_empty) {
+        service["spec"]["clusterIPs"] = json!([ip]);
+    }
+    if service["spec"].get("ipFamilyPolicy").is_none_or(Value::is_null) {
+        service["spec"]["ipFamilyPolicy"] = "SingleStack".into();
+    }
+    if service["spec"]["ipFamilies"].as_array().is_none_or(Vec::is_empty) {
+        let family = if core.config.service_cidr.network().is_ipv4() { "IPv4" } else { "IPv6" };
+        service["spec"]["ipFamilies"] = json!([family]);
+    }
+}
+
+fn keep_allocated(service: &mut Value, old: &Value) {
+    let has_address = |service: &Value| object::text(service, &["spec", "type"]) != "ExternalName";
+    if has_address(service) && has_address(old) {
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            let empty = service["spec"].get(field).is_none_or(|value| match value {
+                Value::String(text) => text.is_empty(),
+                Value::Array(list) => list.is_empty(),
+                other => other.is_null(),
+            });
+            if let Some(value) = old["spec"].get(field).filter(|_| empty) {
+                service["spec"][field] = value.clone();
+            }
+        }
+    }
+    if !(has_node_ports(service) && has_node_ports(old)) {
+        return;
+    }
+    let same = |a: &Value, b: &Value| a["port"] == b["port"] && a["protocol"] == b["protocol"];
+    for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+        let before = old["spec"]["ports"].as_array().into_iter().flatten().find(|before| same(port, before));
+        let Some(number) = before.and_then(|before| before["nodePort"].as_i64()).filter(|number| *number > 0) else { continue };
+        if port["nodePort"].as_i64().unwrap_or(0) == 0 {
+            port["nodePort"] = number.into();
+        }
+    }
+}
+
 fn cluster_ip(service: &Value) -> Option<IpAddr> {
     object::text(service, &["spec", "clusterIP"]).parse().ok()
 }

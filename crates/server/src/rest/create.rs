@@ -125,6 +125,7 @@ async fn prepare(
     call.core.admission.mutate(&review, object).await?;
     kind.rules.default(object);
     kind.rules.prepare_create(object);
+    allocate::normalize(&call.core, kind, object, None);
     record_requester(call, kind, object);
     if !owned {
         ownership::track(kind, "", None, object, &options.manager);

@@ -251,7 +251,10 @@ async fn prepare(
     call.core.admission.mutate(&review, object).await?;
     rules.default(object);
     match target.strategy {
-        Strategy::Main => rules.prepare_update(object, old),
+        Strategy::Main => {
+            rules.prepare_update(object, old);
+            allocate::normalize(&call.core, kind, object, Some(old));
+        }
         Strategy::Status => rules.prepare_status(object, old),
         Strategy::Subresource => rules.prepare_subresource(target.subresource, object, old),
         Strategy::Made => {}
