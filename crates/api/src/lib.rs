@@ -2,7 +2,9 @@
 //! discovery and OpenAPI follow from the table. Nothing here does I/O, knows a store, or serves a request.
 
 pub mod codec;
+pub mod discovery;
 pub mod merge;
+pub mod openapi;
 pub mod resource;
 pub mod rules;
 pub mod schema;

@@ -341,6 +341,13 @@ impl Schema {
         &BUILTIN
     }
 
+    /// What tells one compiled-in table from another.
+    #[must_use]
+    pub fn builtin_hash() -> [u8; 32] {
+        static HASH: LazyLock<[u8; 32]> = LazyLock::new(table::hash);
+        *HASH
+    }
+
     /// An arena with the scalar types only.
     #[must_use]
     pub fn new() -> Self {
