@@ -66,7 +66,7 @@ pub enum Op {
     Domainname,
     /// Set the file mode mask. a: mask.
     Umask,
-    /// Change directory, making it if missing. s: path.
+    /// Change directory. s: path.
     Chdir,
     /// Drop capabilities from the bounding set. a: set to keep.
     Bounding,

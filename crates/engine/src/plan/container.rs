@@ -116,6 +116,10 @@ pub(crate) fn container(spec: &Spec, rootfs: &RootFs, place: &Place) -> Result<P
     root(spec, rootfs, place, steps)?;
     mounts::steps(spec, place, steps)?;
     devices::steps(spec, steps)?;
+    if let Some(process) = spec.process() {
+        // Made while the root can still be written.
+        steps.push(Step::new(Op::Mkdir).args([0o755]).strings([text(process.cwd())?]));
+    }
     steps.push(Step::new(Op::PivotRoot));
     restrict(spec, steps);
     process::steps(spec, place.filter.as_ref(), process::Streams::of(spec), steps)?;

@@ -9,24 +9,24 @@ use oci_spec::runtime::Spec;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-pub struct World {
-    pub engine: Engine,
-    pub dir: PathBuf,
-    pub sandbox: SandboxId,
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) dir: PathBuf,
+    pub(crate) sandbox: SandboxId,
     config: Config,
     kept: Option<tempfile::TempDir>,
 }
 
-pub fn id(text: &str) -> ContainerId {
+pub(crate) fn id(text: &str) -> ContainerId {
     ContainerId::new(text).unwrap()
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Namespaces::default()).await
     }
 
-    pub async fn with(namespaces: Namespaces) -> Self {
+    pub(crate) async fn with(namespaces: Namespaces) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests make namespaces and cgroups: run them as root"
@@ -64,11 +64,11 @@ impl World {
     }
 
     /// Another engine on the same state, as after a restart.
-    pub async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         self.engine = Engine::open(self.config.clone()).await.unwrap();
     }
 
-    pub fn spec(&self, args: &[&str]) -> Spec {
+    pub(crate) fn spec(&self, args: &[&str]) -> Spec {
         let mut spec = bundle::default_spec();
         let process = spec.process_mut().as_mut().unwrap();
         process.set_args(Some(args.iter().map(|arg| (*arg).to_owned()).collect()));
@@ -76,7 +76,7 @@ impl World {
         spec
     }
 
-    pub fn container(&self, name: &str, spec: Spec) -> ContainerSpec {
+    pub(crate) fn container(&self, name: &str, spec: Spec) -> ContainerSpec {
         let overlay = RootFs::Overlay {
             lowers: vec![self.dir.join("image")],
             upper: self.dir.join(name).join("upper"),
@@ -99,12 +99,12 @@ impl World {
         }
     }
 
-    pub fn log_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn log_path(&self, name: &str) -> PathBuf {
         self.dir.join("logs").join(name)
     }
 
     /// Creates and starts.
-    pub async fn launch(&self, name: &str, args: &[&str]) -> ContainerId {
+    pub(crate) async fn launch(&self, name: &str, args: &[&str]) -> ContainerId {
         let container = self.container(name, self.spec(args));
         self.engine.create(container).await.unwrap();
         self.engine.start(&id(name)).await.unwrap();
@@ -112,7 +112,7 @@ impl World {
     }
 
     /// Runs to the end.
-    pub async fn run(&self, name: &str, args: &[&str]) -> (Exit, String) {
+    pub(crate) async fn run(&self, name: &str, args: &[&str]) -> (Exit, String) {
         let id = self.launch(name, args).await;
         let exit = self.engine.wait(&id).await.unwrap();
         (exit, content(&self.log_path(name)))
@@ -143,7 +143,7 @@ impl Drop for World {
 }
 
 /// A log's text without times and marks; `stderr` lines begin with `!`, partial ones do not end the line.
-pub fn content(log: &Path) -> String {
+pub(crate) fn content(log: &Path) -> String {
     let mut text = String::new();
     for line in std::fs::read_to_string(log).unwrap_or_default().lines() {
         let mut fields = line.splitn(4, ' ');

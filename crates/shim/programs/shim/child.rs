@@ -81,7 +81,7 @@ fn one(record: &Record<'_>, work: &Work, root: &mut Root) -> Result<()> {
         Op::Hostname => done(sys!(SETHOSTNAME, s(0).as_ptr(), s(0).len() - 1)),
         Op::Domainname => done(sys!(SETDOMAINNAME, s(0).as_ptr(), s(0).len() - 1)),
         Op::Umask => done(sys!(UMASK, a(0))),
-        Op::Chdir => chdir(s(0), root),
+        Op::Chdir => done(sys!(CHDIR, s(0).as_ptr())),
         Op::Terminal => terminal(record, work),
         Op::Stdio => stdio(&[work.fds[1], work.fds[2], work.fds[3]], a(0)),
         Op::CloseFds => done(sys!(CLOSE_RANGE, 3, u32::MAX, 4)),
@@ -154,17 +154,6 @@ fn write_file(record: &Record<'_>) -> Result<()> {
     let content = record.str(1);
     let result = files::write(record.str(0), &content[..content.len() - 1], false);
     if record.arg(0) == 1 { Ok(()) } else { result }
-}
-
-/// Changes directory and makes it if it is missing, as other runtimes do.
-fn chdir(path: &[u8], root: &mut Root) -> Result<()> {
-    match sys!(CHDIR, path.as_ptr()) {
-        Err(ENOENT) => {
-            root.make_all(path, 0o755)?;
-            done(sys!(CHDIR, path.as_ptr()))
-        }
-        other => done(other),
-    }
 }
 
 /// Puts descriptors at 0, 1 and 2, and gives what they stand for to the user, who may want to open them again.

@@ -85,11 +85,30 @@ impl Root {
         let (parent, name) = split(path)?;
         let dir = self.make_all(parent.c_str(), mode)?;
         let made = sys!(MKDIRAT, dir, name.c_str().as_ptr(), mode);
-        sys::close(dir);
-        match made {
-            Ok(_) | Err(EEXIST) => self.open(path, O_PATH | O_DIRECTORY),
+        let answer = match made {
+            Ok(_) => self.open(path, O_PATH | O_DIRECTORY),
+            Err(EEXIST) => match self.open(path, O_PATH | O_DIRECTORY) {
+                // A link to what is not there yet.
+                Err(ENOENT) => self.make_link_target(dir, &parent, &name, mode),
+                other => other,
+            },
             Err(errno) => Err(errno),
+        };
+        sys::close(dir);
+        answer
+    }
+
+    /// Makes the directory that a link leads to, inside of the root. (The kernel itself ends loops.)
+    #[inline(never)]
+    fn make_link_target(&self, dir: i32, parent: &Path, name: &Path, mode: usize) -> Result<i32> {
+        let mut bytes = [0u8; 2048];
+        let len = sys!(READLINKAT, dir, name.c_str().as_ptr(), bytes.as_mut_ptr(), bytes.len())?;
+        let mut target = Path::default();
+        if bytes[0] != b'/' {
+            target.put(parent.bytes()).put(b"/");
         }
+        target.put(&bytes[..len]);
+        self.make_all(target.c_str(), mode)
     }
 
     /// Opens what something is to be mounted on, making an empty file or directory if it is missing.

@@ -18,7 +18,7 @@ const ALWAYS: [&str; 10] = [
     "c 136:* rwm",
 ];
 
-/// The rules in their order, then what is always allowed.
+/// The rules in their order, then what is always allowed. Without any rule nothing else is.
 pub(in super::super) fn rules(rules: &[LinuxDeviceCgroup]) -> Vec<Write> {
     let write = |allow: bool, value: String| {
         let file = if allow { "devices.allow" } else { "devices.deny" };
@@ -28,6 +28,7 @@ pub(in super::super) fn rules(rules: &[LinuxDeviceCgroup]) -> Vec<Write> {
             value,
         }
     };
+    let deny_all = rules.is_empty().then(|| write(false, "a".into()));
     let rules = rules.iter().map(|rule| {
         let kind = match rule.typ() {
             Some(LinuxDeviceType::B) => "b",
@@ -44,7 +45,6 @@ pub(in super::super) fn rules(rules: &[LinuxDeviceCgroup]) -> Vec<Write> {
             format!("{kind} {}:{} {access}", number(rule.major()), number(rule.minor())),
         )
     });
-    rules
-        .chain(ALWAYS.iter().map(|rule| write(true, (*rule).to_owned())))
-        .collect()
+    let always = ALWAYS.iter().map(|rule| write(true, (*rule).to_owned()));
+    deny_all.into_iter().chain(rules).chain(always).collect()
 }
