@@ -1,5 +1,6 @@
 //! Repository chores: what a developer or CI runs that is no part of the product. One file per chore.
 
+mod oracle_codec;
 mod oracle_rules;
 mod schema;
 mod tidy;
@@ -12,6 +13,8 @@ use clap::Parser;
 enum Chore {
     /// Check what compilers don't: which room may use which, module docs, file and function lengths.
     Tidy,
+    /// Check the codecs against the vectors that Kubernetes publishes.
+    OracleCodec,
     /// Ask Kubernetes' own code the questions that the rules are tested by.
     OracleRules,
     /// Make the schema table anew from what Kubernetes publishes.
@@ -21,6 +24,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Tidy => tidy::run(),
+        Chore::OracleCodec => oracle_codec::run(),
         Chore::OracleRules => oracle_rules::run(),
         Chore::Schema => schema::run(),
     }

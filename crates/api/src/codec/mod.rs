@@ -252,7 +252,20 @@ fn check_kind(value: &mut Value, shape: &Shape<'_>) -> Result<(), Status> {
     if !kind.is_empty() && kind != shape.kind.kind {
         return Err(problem::other_kind(shape, kind));
     }
-    if kind.is_empty() || api_version.is_empty() {
+    // A watch event has no kind of its own.
+    let has_kind = shape
+        .schema
+        .get_struct(shape.ty)
+        .is_some_and(|body| body.field("kind").is_some());
+    if !has_kind
+        && !shape
+            .schema
+            .get_struct(shape.ty)
+            .is_some_and(|body| body.preserve_unknown)
+    {
+        object.remove("apiVersion");
+        object.remove("kind");
+    } else if kind.is_empty() || api_version.is_empty() {
         object.insert("apiVersion".to_owned(), expected.into());
         object.insert("kind".to_owned(), shape.kind.kind.clone().into());
     }
