@@ -253,16 +253,8 @@ fn check_kind(value: &mut Value, shape: &Shape<'_>) -> Result<(), Status> {
         return Err(problem::other_kind(shape, kind));
     }
     // A watch event has no kind of its own.
-    let has_kind = shape
-        .schema
-        .get_struct(shape.ty)
-        .is_some_and(|body| body.field("kind").is_some());
-    if !has_kind
-        && !shape
-            .schema
-            .get_struct(shape.ty)
-            .is_some_and(|body| body.preserve_unknown)
-    {
+    let body = shape.schema.get_struct(shape.ty);
+    if body.is_some_and(|body| body.field("kind").is_none() && !body.preserve_unknown) {
         object.remove("apiVersion");
         object.remove("kind");
     } else if kind.is_empty() || api_version.is_empty() {

@@ -51,6 +51,20 @@ fn a_part_stays_a_part() {
 }
 
 #[test]
+fn what_has_no_type_is_read_as_it_is() {
+    let any = Shape {
+        ty: TypeId::ANY,
+        ..shape("", "v1", "Pod")
+    };
+    let text = b"apiVersion: v1\nkind: Pod\nfoo: {bar: null}\n";
+    let decoded = decode_sparse(text, ContentType::Yaml, &any, FieldValidation::Strict).unwrap();
+    assert_eq!(
+        decoded.value,
+        json!({"apiVersion": "v1", "kind": "Pod", "foo": {"bar": null}})
+    );
+}
+
+#[test]
 fn unknown_and_duplicate_fields_are_dropped_and_told() {
     let deployment = shape("apps", "v1", "Deployment");
     let text = r#"{"spec":{"replicas":1,"replicas":2,"foo":1,"template":{"metadata":{"labels":{"a":"1","a":"2"}},
