@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Column;
-use super::view::{View as _, deep};
+use super::view::View as _;
 
 /// The name column that every table begins with.
 pub(crate) const NAME: Column = Column {
@@ -24,17 +24,30 @@ pub(crate) const AGE: Column = Column {
     priority: 0,
 };
 
+/// When the object was created, as a date: the column of kinds that have no table of their own.
+const CREATED: Column = Column {
+    name: "Created At",
+    kind: "date",
+    format: "",
+    description: "The time at which the object was created.",
+    priority: 0,
+};
+
+/// The table of kinds that have none of their own.
+pub(crate) const NAME_AND_CREATED: &[Column] = &[NAME, CREATED];
+
+/// The row for [`NAME_AND_CREATED`].
+pub(crate) fn name_and_created(object: &Value) -> Vec<Value> {
+    let metadata = object.at("metadata");
+    vec![metadata.text("name").into(), metadata.text("creationTimestamp").into()]
+}
+
 /// The table of kinds that have nothing else to tell.
 pub(crate) const NAME_AND_AGE: &[Column] = &[NAME, AGE];
 
 /// The age of an object.
 pub(crate) fn cell(object: &Value, now: Timestamp) -> Value {
     since(object.at("metadata").text("creationTimestamp"), now).into()
-}
-
-/// The time since the RFC 3339 time at a dotted path.
-pub(crate) fn since_at(object: &Value, dotted: &str, now: Timestamp) -> String {
-    since(deep(object, dotted).as_str().unwrap_or_default(), now)
 }
 
 /// The time since an RFC 3339 time; `<unknown>` when it is none.

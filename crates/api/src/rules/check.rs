@@ -97,6 +97,13 @@ impl Errors {
         }
     }
 
+    /// The field must be what it was; the value isn't told (as Kubernetes has it where it declares the rule).
+    pub(crate) fn fixed(&mut self, at: &Path<'_>, new: &Value, old: &Value) {
+        if !same(new, old) {
+            self.invalid(at, Value::Null, IMMUTABLE);
+        }
+    }
+
     /// Labels must be qualified names with values of at most 63 plain characters.
     pub(crate) fn labels(&mut self, at: &Path<'_>, labels: &Value) {
         for (key, value) in labels.as_object().into_iter().flatten() {

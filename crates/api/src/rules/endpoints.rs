@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use meta::{FieldError, Path};
 use serde_json::Value;
 
-use super::check::{Errors, IMMUTABLE};
+use super::check::Errors;
 use super::column::{self, first_of, text};
 use super::view::{Edit as _, View as _, same};
 use super::{Column, Rules, age, form, metadata, strategy};
@@ -93,9 +93,11 @@ impl Rules for EndpointSlice {
         let mut errors = Errors::default();
         slice(object, &mut errors);
         metadata::update(object, old, &mut errors);
-        if object.text("addressType") != old.text("addressType") {
-            errors.invalid(&Path::new("addressType"), Value::Null, IMMUTABLE);
-        }
+        errors.fixed(
+            &Path::new("addressType"),
+            object.at("addressType"),
+            old.at("addressType"),
+        );
         errors.0
     }
 

@@ -1,11 +1,11 @@
 //! The forms of addresses and path segments, beside those of names that `meta` has. Each check returns every reason
 //! why a text isn't of the form.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) use meta::names::{
-    config_key, dns_label, dns_subdomain, dns1035_label as dns_1035_label, env_var_name, http_header_name, label_value,
-    percent, port_name, qualified_name, wildcard_dns_subdomain,
+    config_key, dns_label, dns_subdomain, env_var_name, http_header_name, label_value, percent, port_name,
+    qualified_name, wildcard_dns_subdomain,
 };
 
 /// A DNS subdomain whose labels may begin with, and have, underscores: what resolvers search.
@@ -76,6 +76,24 @@ pub(crate) fn cidr(value: &str) -> Vec<String> {
     } else {
         vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
     }
+}
+
+/// Whether one range of addresses is a part, but not all, of another. Both must be well-formed.
+pub(crate) fn is_strictly_inside(inner: &str, outer: &str) -> bool {
+    fn read(cidr: &str) -> Option<(IpAddr, u32)> {
+        let (address, length) = cidr.split_once('/')?;
+        Some((address.parse().ok()?, length.parse().ok()?))
+    }
+    let bits = |address: IpAddr, length: u32| match address {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)).checked_shr(32 - length).unwrap_or(0),
+        IpAddr::V6(ip) => u128::from(ip).checked_shr(128 - length).unwrap_or(0),
+    };
+    let (Some((inner, inner_length)), Some((outer, outer_length))) = (read(inner), read(outer)) else {
+        return false;
+    };
+    inner.is_ipv4() == outer.is_ipv4()
+        && inner_length > outer_length
+        && bits(inner, outer_length) == bits(outer, outer_length)
 }
 
 #[cfg(test)]

@@ -22,11 +22,6 @@ pub(crate) fn label(name: &str, prefix: bool) -> Vec<String> {
     masked(name, prefix, form::dns_label)
 }
 
-/// The name is a DNS label that starts with a letter.
-pub(crate) fn label_1035(name: &str, prefix: bool) -> Vec<String> {
-    masked(name, prefix, form::dns_1035_label)
-}
-
 /// The name is one segment of a path.
 pub(crate) fn segment(name: &str, prefix: bool) -> Vec<String> {
     if prefix {

@@ -4,26 +4,43 @@
 //! are right and unknown fields are gone. A rule never does I/O, never allocates names, addresses or ports, and never
 //! knows who asks: admission and allocation are the server's. `null`, and a field that is absent, are the same here.
 
+mod address;
 mod age;
+mod autoscaler;
 mod base64;
 mod check;
+mod class;
 mod column;
 mod config_map;
+mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption_budget;
 mod endpoints;
+mod event;
 mod form;
+mod ingress;
+mod job;
 mod kinds;
+mod lease;
 mod metadata;
 mod namespace;
+mod network_policy;
 mod node;
+mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
+mod pod_template;
+mod quota;
+mod rbac;
 mod replica_set;
 mod resources;
 mod selector;
 mod service;
+mod service_account;
+mod signing_request;
 mod stateful_set;
+mod storage;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -165,11 +182,12 @@ pub trait Rules: Sync {
 
     /// The columns of the table, those of `-o wide` included.
     fn columns(&self) -> &'static [Column] {
-        age::NAME_AND_AGE
+        age::NAME_AND_CREATED
     }
 
     /// One object's row; one cell for each of [`columns`](Rules::columns).
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        vec![view::text_at(object, "metadata.name").into(), age::cell(object, now)]
+        let _ = now;
+        age::name_and_created(object)
     }
 }

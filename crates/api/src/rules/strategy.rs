@@ -63,3 +63,19 @@ pub(crate) fn keep_all_but_status(object: &mut Value, old: &Value) {
 pub(crate) fn keep_labels(object: &mut Value, old: &Value) {
     object.object("metadata").take_from("labels", old.at("metadata"));
 }
+
+/// Status update of the younger kinds: of the metadata only what tracks the change itself comes from the client.
+pub(crate) fn keep_metadata(object: &mut Value, old: &Value) {
+    let metadata = object.object("metadata");
+    for name in [
+        "deletionTimestamp",
+        "generation",
+        "selfLink",
+        "labels",
+        "annotations",
+        "finalizers",
+        "ownerReferences",
+    ] {
+        metadata.take_from(name, old.at("metadata"));
+    }
+}

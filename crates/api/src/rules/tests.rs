@@ -87,7 +87,7 @@ fn tidy(value: &mut Value) {
         Value::Object(map) => {
             map.retain(|_, value| !value.is_null());
             map.values_mut().for_each(tidy);
-            map.retain(|key, value| *value != json!([]) && key != "lastTransitionTime");
+            map.retain(|key, value| *value != json!([]) && !key.ends_with("TransitionTime"));
         }
         Value::Array(list) => list.iter_mut().for_each(tidy),
         _ => {}

@@ -14,9 +14,8 @@ use crate::rules::check::Errors;
 use crate::rules::view::View as _;
 use crate::rules::{form, metadata};
 
-pub(crate) use container::requirements;
 pub(crate) use scheduling::{node_selector, tolerations};
-pub(crate) use volume::descending_path;
+pub(crate) use volume::host_path;
 
 /// Where a pod spec is: some rules hold for pods only.
 #[derive(Clone, Copy, PartialEq, Eq)]
