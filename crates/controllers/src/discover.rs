@@ -1,0 +1,62 @@
+//! Which resources the API has now. Asked, never assumed, so that resources that come later are treated the same.
+
+use serde_json::Value;
+
+use crate::write::{Kind, Writer};
+
+/// One resource at the version that the API prefers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Resource {
+    pub(crate) kind: Kind,
+    pub(crate) namespaced: bool,
+    pub(crate) verbs: Vec<String>,
+}
+
+impl Resource {
+    pub(crate) fn can(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|known| known == verb)
+    }
+}
+
+/// All resources, each once per group, at its preferred version.
+pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Error> {
+    let mut found: Vec<Resource> = list(&writer.get("/api/v1").await?);
+    let groups = writer.get("/apis").await?;
+    for group in groups["groups"].as_array().into_iter().flatten() {
+        let preferred = group["preferredVersion"]["groupVersion"].as_str();
+        let others = group["versions"].as_array().into_iter().flatten();
+        let others = others.filter_map(|version| version["groupVersion"].as_str());
+        let mut versions: Vec<&str> = preferred.into_iter().collect();
+        versions.extend(others.filter(|other| Some(*other) != preferred));
+        let begin = found.len();
+        for version in versions {
+            for resource in list(&writer.get(&format!("/apis/{version}")).await?) {
+                if !found[begin..]
+                    .iter()
+                    .any(|known| known.kind.plural == resource.kind.plural)
+                {
+                    found.push(resource);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn list(document: &Value) -> Vec<Resource> {
+    let version = document["groupVersion"].as_str().unwrap_or_default();
+    let rows = document["resources"].as_array().into_iter().flatten();
+    let one = |row: &Value| {
+        let plural = row["name"].as_str().filter(|name| !name.contains('/'))?;
+        Some(Resource {
+            kind: Kind::new(version, row["kind"].as_str()?, plural),
+            namespaced: row["namespaced"].as_bool().unwrap_or(false),
+            verbs: row["verbs"]
+                .as_array()?
+                .iter()
+                .filter_map(|verb| verb.as_str().map(str::to_owned))
+                .collect(),
+        })
+    };
+    rows.filter_map(one).collect()
+}

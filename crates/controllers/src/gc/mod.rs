@@ -1,0 +1,205 @@
+//! Deletes what has lost its owners, and carries out foreground and orphaning deletion.
+//!
+//! It watches the metadata of every resource that discovery shows. Owners that it has not seen are looked up before
+//! anything is deleted for their absence.
+
+mod graph;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use client::{Informer, ObjectKey};
+use hashbrown::{HashMap, HashSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
+use parking_lot::Mutex;
+use reconcile::{Next, Queue, Reconciler};
+use serde_json::{Value, json};
+
+use crate::discover::{self, Resource};
+use crate::write::{Kind, Patch, Writer};
+
+use self::graph::{Graph, Row, Step};
+
+/// The garbage collector; keys are uids.
+pub(crate) struct Controller {
+    writer: Writer,
+    graph: Arc<Mutex<Graph>>,
+    /// Kinds by `apiVersion` and kind, to look owners up.
+    kinds: HashMap<(String, String), Resource>,
+    informers: Vec<Informer<Row>>,
+}
+
+impl Controller {
+    pub(crate) async fn new(writer: Writer, queue: &Queue<String>) -> Result<Self, kube::Error> {
+        let resources = discover::resources(&writer).await?;
+        let graph = Arc::new(Mutex::new(Graph::default()));
+        let watched = |resource: &&Resource| {
+            let verbs = ["list", "watch", "delete"];
+            verbs.iter().all(|verb| resource.can(verb)) && resource.kind.plural != "events"
+        };
+        let informers = resources.iter().filter(watched).map(|resource| {
+            let informer = watch(&writer, &resource.kind);
+            let (graph, queue) = (graph.clone(), queue.clone());
+            informer.subscribe(move |change| {
+                let look = graph.lock().change(change.before.as_ref(), change.after.as_ref());
+                look.into_iter().for_each(|uid| queue.add(uid));
+            });
+            informer
+        });
+        let informers = informers.collect();
+        let kinds = resources.into_iter().map(|resource| {
+            (
+                (resource.kind.api_version.clone(), resource.kind.kind.clone()),
+                resource,
+            )
+        });
+        Ok(Self {
+            kinds: kinds.collect(),
+            writer,
+            graph,
+            informers,
+        })
+    }
+
+    pub(crate) async fn synced(&self) {
+        for informer in &self.informers {
+            informer.synced().await;
+        }
+    }
+
+    /// Which of these owners are not there. One of a kind that the API does not know counts as there: nothing is
+    /// deleted for what is not understood.
+    async fn absent(&self, row: &Row, owners: &[OwnerReference]) -> Result<HashSet<String>, kube::Error> {
+        let mut absent = HashSet::new();
+        for owner in owners {
+            let found = self.kinds.get(&(owner.api_version.clone(), owner.kind.clone()));
+            let Some(resource) = found else { continue };
+            let namespace = row.key.namespace.as_deref().filter(|_| resource.namespaced);
+            if resource.namespaced && namespace.is_none() {
+                absent.insert(owner.uid.clone());
+                continue;
+            }
+            let path = format!("{}/{}", resource.kind.path(namespace), owner.name);
+            match self.writer.get(&path).await {
+                Ok(found) if found["metadata"]["uid"] == owner.uid.as_str() => {}
+                Ok(_) => drop(absent.insert(owner.uid.clone())),
+                Err(error) if client::is_not_found(&error) => drop(absent.insert(owner.uid.clone())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(absent)
+    }
+
+    async fn remove_finalizer(&self, row: &Row, finalizer: &str) -> Result<(), kube::Error> {
+        let rest: Vec<_> = row.finalizers.iter().filter(|known| *known != finalizer).collect();
+        self.patch(row, json!({ "finalizers": rest })).await
+    }
+
+    async fn disown(&self, row: &Row, gone: &[String]) -> Result<(), kube::Error> {
+        let rest: Vec<_> = row.owners.iter().filter(|owner| !gone.contains(&owner.uid)).collect();
+        self.patch(row, json!({ "ownerReferences": rest })).await
+    }
+
+    /// Patches metadata of exactly the version that was seen.
+    async fn patch(&self, row: &Row, mut metadata: Value) -> Result<(), kube::Error> {
+        metadata["uid"] = row.uid.as_str().into();
+        metadata["resourceVersion"] = row.version.as_str().into();
+        match self
+            .writer
+            .patch(&row.kind, &row.key, Patch::Merge, &json!({ "metadata": metadata }))
+            .await
+        {
+            Err(error) if client::is_not_found(&error) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn act(&self, row: &Row, step: Step) -> Result<(), kube::Error> {
+        match step {
+            Step::Nothing | Step::Verify(_) => Ok(()),
+            Step::DeleteDependents(dependents) => {
+                for dependent in dependents {
+                    let step = self.decide(&dependent).await?;
+                    Box::pin(self.act(&dependent, step)).await?;
+                }
+                Ok(())
+            }
+            Step::Orphan(dependents) => {
+                for dependent in dependents {
+                    self.disown(&dependent, std::slice::from_ref(&row.uid)).await?;
+                }
+                self.remove_finalizer(row, graph::ORPHAN).await
+            }
+            Step::RemoveFinalizer(finalizer) => self.remove_finalizer(row, finalizer).await,
+            Step::Disown(gone) => self.disown(row, &gone).await,
+            Step::Delete { policy } => {
+                let options = json!({ "propagationPolicy": policy });
+                match self.writer.delete(&row.kind, &row.key, &row.uid, options).await {
+                    // The name means another object by now, which is none of ours.
+                    Err(error) if client::is_conflict(&error) => Ok(()),
+                    other => other,
+                }
+            }
+        }
+    }
+
+    async fn decide(&self, row: &Row) -> Result<Step, kube::Error> {
+        let step = self.graph.lock().plan(row, &HashSet::new());
+        let Step::Verify(owners) = step else { return Ok(step) };
+        let absent = self.absent(row, &owners).await?;
+        // Owners that are there after all, but not seen yet, bring no change: their events do.
+        if absent.len() < owners.len() {
+            return Ok(Step::Nothing);
+        }
+        Ok(self.graph.lock().plan(row, &absent))
+    }
+}
+
+impl Reconciler for Controller {
+    type Key = String;
+    type Error = kube::Error;
+
+    fn name(&self) -> &'static str {
+        "garbage-collector"
+    }
+
+    async fn reconcile(&self, uid: &String) -> Result<Next, kube::Error> {
+        let Some(row) = self.graph.lock().row(uid) else {
+            return Ok(Next::Change);
+        };
+        let step = self.decide(&row).await?;
+        self.act(&row, step).await?;
+        Ok(Next::Change)
+    }
+}
+
+fn watch(writer: &Writer, kind: &Kind) -> Informer<Row> {
+    let (group, version) = kind.api_version.split_once('/').unwrap_or(("", &kind.api_version));
+    let resource = ApiResource {
+        group: group.into(),
+        version: version.into(),
+        api_version: kind.api_version.clone(),
+        kind: kind.kind.clone(),
+        plural: kind.plural.clone(),
+    };
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(writer.client.clone(), &resource);
+    let kind = Arc::new(kind.clone());
+    Informer::of(api).start(move |object| {
+        let meta = &object.metadata;
+        Row {
+            kind: kind.clone(),
+            key: ObjectKey {
+                namespace: meta.namespace.clone(),
+                name: meta.name.clone().unwrap_or_default(),
+            },
+            uid: meta.uid.clone().unwrap_or_default(),
+            version: meta.resource_version.clone().unwrap_or_default(),
+            owners: meta.owner_references.clone().unwrap_or_default(),
+            finalizers: meta.finalizers.clone().unwrap_or_default(),
+            deleting: meta.deletion_timestamp.is_some(),
+        }
+    })
+}

@@ -1,0 +1,105 @@
+//! What all controllers see: one watch per kind, each object as the small value that plans need.
+//!
+//! Only reading happens in here. Templates stay raw JSON text: they are copied into new objects, and a typed value
+//! would lose what it doesn't know.
+
+mod model;
+mod project;
+
+use client::{Informer, ObjectKey};
+use compact_str::CompactString;
+use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::certificates::v1 as certificates;
+use k8s_openapi::api::coordination::v1 as coordination;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use kube::api::{ApiResource, DynamicObject};
+use kube::{Api, Client};
+
+pub(crate) use model::*;
+
+/// Index of pods and replica sets by the uid of their controller.
+pub(crate) const BY_OWNER: usize = 0;
+/// Index of pods and replica sets by namespace.
+pub(crate) const BY_NAMESPACE: usize = 1;
+/// Index of pods by node.
+pub(crate) const BY_NODE: usize = 2;
+/// Index of endpoint slices by `namespace/service`.
+pub(crate) const BY_SERVICE: usize = 0;
+
+/// The shared informers. Clones are the same ones.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) pods: Informer<Pod>,
+    pub(crate) replicasets: Informer<ReplicaSet>,
+    pub(crate) replicationcontrollers: Informer<ReplicaSet>,
+    pub(crate) deployments: Informer<Deployment>,
+    pub(crate) services: Informer<Service>,
+    pub(crate) slices: Informer<Slice>,
+    pub(crate) endpoints: Informer<Endpoints>,
+    pub(crate) namespaces: Informer<Namespace>,
+    pub(crate) accounts: Informer<ObjectKey>,
+    pub(crate) root_cas: Informer<RootCa>,
+    pub(crate) nodes: Informer<Node>,
+    pub(crate) leases: Informer<Lease>,
+    pub(crate) requests: Informer<SigningRequest>,
+}
+
+impl World {
+    pub(crate) fn watch(client: &Client) -> Self {
+        let all = || client.clone();
+        let raw = |resource: ApiResource| Api::<DynamicObject>::all_with(client.clone(), &resource);
+        let owned = |set: &ReplicaSet, values: &mut Vec<CompactString>| {
+            values.extend(set.owner.iter().map(|owner| owner.uid.as_str().into()));
+        };
+        Self {
+            pods: Informer::of(Api::<core::Pod>::all(all()))
+                .index(|pod: &Pod, values| values.extend(pod.owner.iter().map(|owner| owner.uid.as_str().into())))
+                .index(|pod: &Pod, values| values.extend(pod.key.namespace.as_deref().map(Into::into)))
+                .index(|pod: &Pod, values| values.extend(pod.node.as_deref().map(Into::into)))
+                .start(project::pod),
+            replicasets: Informer::of(raw(ApiResource::erase::<apps::ReplicaSet>(&())))
+                .index(owned)
+                .index(|set: &ReplicaSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
+                .start(project::replica_set),
+            replicationcontrollers: Informer::of(raw(ApiResource::erase::<core::ReplicationController>(&())))
+                .index(owned)
+                .index(|set: &ReplicaSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
+                .start(project::replica_set),
+            deployments: Informer::of(raw(ApiResource::erase::<apps::Deployment>(&()))).start(project::deployment),
+            services: Informer::of(Api::<core::Service>::all(all())).start(project::service),
+            slices: Informer::of(Api::<discovery::EndpointSlice>::all(all()))
+                .index(|slice: &Slice, values| values.extend(slice.service.as_deref().map(Into::into)))
+                .start(project::slice),
+            endpoints: Informer::of(Api::<core::Endpoints>::all(all())).start(project::endpoints),
+            namespaces: Informer::of(Api::<core::Namespace>::all(all())).start(project::namespace),
+            accounts: Informer::of(Api::<core::ServiceAccount>::all(all()))
+                .fields("metadata.name=default")
+                .start(|account| project::key(&account.metadata)),
+            root_cas: Informer::of(Api::<core::ConfigMap>::all(all()))
+                .fields("metadata.name=kube-root-ca.crt")
+                .start(project::root_ca),
+            nodes: Informer::of(Api::<core::Node>::all(all())).start(project::node),
+            leases: Informer::of(Api::<coordination::Lease>::namespaced(all(), "kube-node-lease"))
+                .start(project::lease),
+            requests: Informer::of(Api::<certificates::CertificateSigningRequest>::all(all())).start(project::request),
+        }
+    }
+
+    /// Waits until every first list is complete; before that, absent may mean unknown.
+    pub(crate) async fn synced(&self) {
+        self.pods.synced().await;
+        self.replicasets.synced().await;
+        self.replicationcontrollers.synced().await;
+        self.deployments.synced().await;
+        self.services.synced().await;
+        self.slices.synced().await;
+        self.endpoints.synced().await;
+        self.namespaces.synced().await;
+        self.accounts.synced().await;
+        self.root_cas.synced().await;
+        self.nodes.synced().await;
+        self.leases.synced().await;
+        self.requests.synced().await;
+    }
+}

@@ -1,0 +1,239 @@
+//! The small values that plans work on.
+
+use std::collections::BTreeMap;
+
+use client::ObjectKey;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use meta::labels::Selector;
+use serde_json::Value;
+
+use crate::owner::Owner;
+
+pub(crate) type Labels = BTreeMap<String, String>;
+
+/// Where a pod is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Pending,
+    Unknown,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Pod {
+    pub(crate) key: ObjectKey,
+    pub(crate) uid: String,
+    pub(crate) labels: Labels,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) created: Timestamp,
+    pub(crate) deleting: bool,
+    pub(crate) node: Option<String>,
+    pub(crate) phase: Phase,
+    /// Since when it is ready; none when it is not.
+    pub(crate) ready: Option<Timestamp>,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) subdomain: Option<String>,
+    /// Name, number, protocol.
+    pub(crate) ports: Vec<(String, i32, String)>,
+    pub(crate) restarts: i32,
+    pub(crate) deletion_cost: i32,
+    pub(crate) tolerations: Vec<core::Toleration>,
+}
+
+/// A replica set, or a replication controller, which works the same.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplicaSet {
+    pub(crate) key: ObjectKey,
+    pub(crate) uid: String,
+    /// The version that was seen, so that a decision on an old one is refused.
+    pub(crate) version: String,
+    pub(crate) labels: Labels,
+    pub(crate) annotations: Labels,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) created: Timestamp,
+    pub(crate) deleting: bool,
+    pub(crate) generation: i64,
+    pub(crate) replicas: i32,
+    pub(crate) min_ready_seconds: i32,
+    /// None when it is not understood: then it selects nothing.
+    pub(crate) selector: Option<Selector>,
+    pub(crate) template_labels: Labels,
+    /// The template as compact JSON.
+    pub(crate) template: Box<str>,
+    pub(crate) status: ReplicaSetStatus,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ReplicaSetStatus {
+    pub(crate) replicas: i32,
+    pub(crate) labeled: i32,
+    pub(crate) ready: i32,
+    pub(crate) available: i32,
+    pub(crate) observed_generation: i64,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// A condition of any kind.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Condition {
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) updated: Option<Timestamp>,
+    pub(crate) changed: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Deployment {
+    pub(crate) key: ObjectKey,
+    pub(crate) uid: String,
+    pub(crate) annotations: Labels,
+    pub(crate) deleting: bool,
+    pub(crate) generation: i64,
+    pub(crate) replicas: i32,
+    pub(crate) min_ready_seconds: i32,
+    pub(crate) paused: bool,
+    pub(crate) recreate: bool,
+    pub(crate) max_surge: Value,
+    pub(crate) max_unavailable: Value,
+    pub(crate) progress_deadline: Option<i32>,
+    pub(crate) history_limit: i32,
+    pub(crate) selector: Option<Selector>,
+    pub(crate) selector_json: Value,
+    pub(crate) template: Box<str>,
+    pub(crate) status: DeploymentStatus,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DeploymentStatus {
+    pub(crate) observed_generation: i64,
+    pub(crate) replicas: i32,
+    pub(crate) updated: i32,
+    pub(crate) ready: i32,
+    pub(crate) available: i32,
+    pub(crate) unavailable: i32,
+    pub(crate) collisions: i32,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub(crate) key: ObjectKey,
+    pub(crate) uid: String,
+    pub(crate) labels: Labels,
+    pub(crate) deleting: bool,
+    /// None: its endpoints are somebody else's business.
+    pub(crate) selector: Option<Labels>,
+    pub(crate) headless: bool,
+    pub(crate) external_name: bool,
+    pub(crate) publish_not_ready: bool,
+    pub(crate) families: Vec<String>,
+    pub(crate) ports: Vec<core::ServicePort>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Slice {
+    pub(crate) key: ObjectKey,
+    pub(crate) uid: String,
+    pub(crate) labels: Labels,
+    /// `namespace/service` when it is managed by our controller.
+    pub(crate) service: Option<String>,
+    pub(crate) address_type: String,
+    pub(crate) endpoints: Vec<discovery::Endpoint>,
+    pub(crate) ports: Vec<discovery::EndpointPort>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoints {
+    pub(crate) labels: Labels,
+    pub(crate) ours: bool,
+    pub(crate) subsets: Vec<core::EndpointSubset>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Namespace {
+    pub(crate) deleting: bool,
+    pub(crate) finalizers: Vec<String>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RootCa {
+    pub(crate) key: ObjectKey,
+    pub(crate) certificate: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) version: String,
+    /// Names and addresses that it says it has.
+    pub(crate) addresses: Vec<String>,
+    pub(crate) taints: Vec<core::Taint>,
+    pub(crate) unschedulable: bool,
+    pub(crate) pod_cidrs: Vec<String>,
+    pub(crate) conditions: Vec<Condition>,
+    /// When the node last wrote its status.
+    pub(crate) heartbeat: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
+    pub(crate) name: String,
+    pub(crate) renewed: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SigningRequest {
+    pub(crate) key: ObjectKey,
+    pub(crate) signer: String,
+    pub(crate) username: String,
+    pub(crate) groups: Vec<String>,
+    pub(crate) usages: Vec<String>,
+    pub(crate) seconds: Option<i32>,
+    /// PEM.
+    pub(crate) request: Vec<u8>,
+    pub(crate) approved: bool,
+    pub(crate) denied: bool,
+    pub(crate) failed: bool,
+    pub(crate) signed: bool,
+}
+
+impl Pod {
+    /// It counts as one of the wanted replicas.
+    pub(crate) fn is_active(&self) -> bool {
+        !self.deleting && !self.has_ended()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+}
+
+impl Condition {
+    pub(crate) fn new(kind: &str, status: bool, reason: &str, message: impl Into<String>, now: Timestamp) -> Self {
+        Self {
+            kind: kind.into(),
+            status: if status { "True" } else { "False" }.into(),
+            reason: reason.into(),
+            message: message.into(),
+            updated: Some(now),
+            changed: Some(now),
+        }
+    }
+
+    pub(crate) fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+        conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    pub(crate) fn is_true(&self) -> bool {
+        self.status == "True"
+    }
+}
