@@ -24,6 +24,9 @@ const HEAD: &str = "\
 /// Packages whose kinds v1.37 no longer serves.
 const GONE: [&str; 2] = ["k8s.io.api.extensions.", "k8s.io.api.imagepolicy."];
 
+/// Packages that clients speak though OpenAPI doesn't publish them.
+const UNPUBLISHED: [&str; 2] = [".admission.", ".apidiscovery."];
+
 struct Join<'a> {
     packages: HashMap<&'a str, &'a Package>,
     /// The definitions by lower-case name.
@@ -47,7 +50,8 @@ pub(crate) fn table(packages: &[Package], definitions: &Map<String, Value>) -> a
         .filter(|package| !GONE.iter().any(|gone| package.name.starts_with(gone)))
         .filter(|package| {
             let has_definition = |name| join.definition(&package.name, name).is_some();
-            package.messages.keys().any(|name| has_definition(name)) || package.name.contains(".admission.")
+            package.messages.keys().any(|name| has_definition(name))
+                || UNPUBLISHED.iter().any(|part| package.name.contains(part))
         })
         .map(|package| package.name.as_str())
         .collect();
