@@ -7,9 +7,13 @@ const MAJOR: &str = "1";
 const MINOR: &str = "37";
 const PATCH: &str = "2";
 
+/// The release with our own version behind it.
+pub(crate) fn git_version() -> String {
+    format!("v{MAJOR}.{MINOR}.{PATCH}+gantry.{}", env!("CARGO_PKG_VERSION"))
+}
+
 /// What clients decide by.
 pub(crate) fn info() -> Value {
-    let own = env!("CARGO_PKG_VERSION");
     json!({
         "major": MAJOR,
         "minor": MINOR,
@@ -17,7 +21,7 @@ pub(crate) fn info() -> Value {
         "emulationMinor": MINOR,
         "minCompatibilityMajor": MAJOR,
         "minCompatibilityMinor": MINOR,
-        "gitVersion": format!("v{MAJOR}.{MINOR}.{PATCH}+gantry.{own}"),
+        "gitVersion": git_version(),
         "gitCommit": "",
         "gitTreeState": "",
         "buildDate": "1970-01-01T00:00:00Z",

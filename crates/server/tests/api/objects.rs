@@ -1,0 +1,226 @@
+//! Each verb on objects: revisions, conflicts, patches, apply, deletion, pages, tables.
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})
+}
+
+#[tokio::test]
+async fn an_object_lives() {
+    let world = World::new().await;
+    let made = world.post(MAPS, &map("x")).await.expect(201);
+    assert_eq!(made["kind"], "ConfigMap");
+    assert!(made["metadata"]["uid"].is_string() && made["metadata"]["creationTimestamp"].is_string());
+    assert_eq!(made["metadata"]["managedFields"][0]["manager"], "test");
+    assert_eq!(world.get(&format!("{MAPS}/x")).await.expect(200), made);
+
+    let again = world.post(MAPS, &map("x")).await.expect(409);
+    assert_eq!((&again["reason"], &again["message"]), (&json!("AlreadyExists"), &json!("configmaps \"x\" already exists")));
+
+    let mut changed = made.clone();
+    changed["data"]["a"] = json!("2");
+    let put = world.put(&format!("{MAPS}/x"), &changed).await.expect(200);
+    assert_ne!(put["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let stale = world.put(&format!("{MAPS}/x"), &changed).await.expect(409);
+    assert_eq!(stale["reason"], "Conflict");
+    let same = world.put(&format!("{MAPS}/x"), &put).await.expect(200);
+    assert_eq!(same["metadata"]["resourceVersion"], put["metadata"]["resourceVersion"], "nothing changed");
+
+    let status = world.delete(&format!("{MAPS}/x")).await.expect(200);
+    assert_eq!((&status["status"], &status["details"]["uid"]), (&json!("Success"), &made["metadata"]["uid"]));
+    let gone = world.get(&format!("{MAPS}/x")).await.expect(404);
+    assert_eq!(gone["message"], "configmaps \"x\" not found");
+}
+
+#[tokio::test]
+async fn patches_of_each_kind() {
+    let world = World::new().await;
+    world.post(MAPS, &map("x")).await.expect(201);
+    let path = format!("{MAPS}/x");
+    let out = world.patch("merge-patch+json", &path, &json!({"data": {"b": "2"}})).await.expect(200);
+    assert_eq!(out["data"], json!({"a": "1", "b": "2"}));
+    let operations = json!([{"op": "remove", "path": "/data/a"}]);
+    let out = world.patch("json-patch+json", &path, &operations).await.expect(200);
+    assert_eq!(out["data"], json!({"b": "2"}));
+    let out = world.patch("strategic-merge-patch+json", &path, &json!({"data": {"b": null, "c": "3"}})).await.expect(200);
+    assert_eq!(out["data"], json!({"c": "3"}));
+    world.patch("unknown", &path, &json!({})).await.expect(415);
+    let test = json!([{"op": "test", "path": "/data/c", "value": "9"}]);
+    world.patch("json-patch+json", &path, &test).await.expect(422);
+}
+
+#[tokio::test]
+async fn apply_owns_fields() {
+    let world = World::new().await;
+    let path = format!("{MAPS}/x");
+    let kind = "apply-patch+yaml";
+    let made = world.patch(kind, &format!("{path}?fieldManager=one"), &map("x")).await.expect(201);
+    assert_eq!(made["metadata"]["managedFields"][0]["operation"], "Apply");
+    let again = world.patch(kind, &format!("{path}?fieldManager=one"), &map("x")).await.expect(200);
+    assert_eq!(again["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let mut other = map("x");
+    other["data"]["a"] = json!("2");
+    let conflict = world.patch(kind, &format!("{path}?fieldManager=two"), &other).await.expect(409);
+    assert_eq!(conflict["message"], "Apply failed with 1 conflict: conflict with \"one\": .data.a");
+    let forced = world.patch(kind, &format!("{path}?fieldManager=two&force=true"), &other).await.expect(200);
+    assert_eq!(forced["data"]["a"], "2");
+    world.patch(kind, &path, &other).await.expect(422);
+}
+
+#[tokio::test]
+async fn lists_page_at_one_revision() {
+    let world = World::new().await;
+    for index in 0..5 {
+        world.post(MAPS, &map(&format!("m{index}"))).await.expect(201);
+    }
+    let first = world.get(&format!("{MAPS}?limit=2")).await.expect(200);
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    assert_eq!(first["metadata"]["remainingItemCount"], 3);
+    world.post(MAPS, &map("m9")).await.expect(201);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = world.get(&format!("{MAPS}?limit=10&continue={token}")).await.expect(200);
+    assert_eq!(second["items"].as_array().unwrap().len(), 3, "the new one is not in that revision");
+    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    let selected = world.get(&format!("{MAPS}?fieldSelector=metadata.name%3Dm3")).await.expect(200);
+    assert_eq!(selected["items"].as_array().unwrap().len(), 1);
+    assert!(selected["items"][0].get("kind").is_none());
+    let future = world.get(&format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Sometimes")).await;
+    future.expect(422);
+}
+
+#[tokio::test]
+async fn tables_and_partial_objects() {
+    let world = World::new().await;
+    world.post(MAPS, &map("x")).await.expect(201);
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let table = world.get_as(server::User::admin(), MAPS, accept).await.expect(200);
+    assert_eq!(table["kind"], "Table");
+    assert_eq!(table["columnDefinitions"][0]["name"], "Name");
+    assert_eq!(table["rows"][0]["cells"][0], "x");
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let list = world.get_as(server::User::admin(), MAPS, accept).await.expect(200);
+    assert_eq!(list["kind"], "PartialObjectMetadataList");
+    assert!(list["items"][0].get("data").is_none());
+}
+
+#[tokio::test]
+async fn protobuf_both_ways() {
+    let world = World::new().await;
+    world.post(MAPS, &map("x")).await.expect(201);
+    let accept = "application/vnd.kubernetes.protobuf";
+    for path in [MAPS.to_owned(), format!("{MAPS}/x")] {
+        let answer = world.get_as(server::User::admin(), &path, accept).await;
+        assert_eq!(answer.headers["content-type"], accept);
+        assert_eq!(&answer.bytes[..4], b"k8s\0");
+        assert!(answer.bytes.windows(1).any(|byte| byte == b"x"));
+    }
+    let missing = world.get_as(server::User::admin(), &format!("{MAPS}/y"), accept).await;
+    assert_eq!((missing.code.as_u16(), &missing.bytes[..4]), (404, &b"k8s\0"[..]));
+}
+
+#[tokio::test]
+async fn finalizers_hold_and_dry_runs_do_nothing() {
+    let world = World::new().await;
+    let mut held = map("x");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    world.post(&format!("{MAPS}?dryRun=All"), &held).await.expect(201);
+    world.get(&format!("{MAPS}/x")).await.expect(404);
+    world.post(MAPS, &held).await.expect(201);
+    world.delete(&format!("{MAPS}/x?dryRun=All")).await.expect(200);
+    let path = format!("{MAPS}/x");
+    assert!(world.get(&path).await.expect(200)["metadata"].get("deletionTimestamp").is_none());
+    world.delete(&path).await.expect(200);
+    assert!(world.get(&path).await.expect(200)["metadata"]["deletionTimestamp"].is_string());
+    world.patch("merge-patch+json", &path, &json!({"metadata": {"finalizers": null}})).await.expect(200);
+    world.get(&path).await.expect(404);
+}
+
+#[tokio::test]
+async fn services_get_addresses_and_ports_once() {
+    let world = World::new().await;
+    let path = "/api/v1/namespaces/default/services";
+    let service = |name: &str, ip: Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+               "spec": {"type": "NodePort", "clusterIP": ip, "ports": [{"port": 80}]}})
+    };
+    let made = world.post(path, &service("a", Value::Null)).await.expect(201);
+    let ip = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    assert!(ip.starts_with("10.96."), "{ip}");
+    assert!(made["spec"]["ports"][0]["nodePort"].as_i64().unwrap() >= 30000);
+    world.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{ip}")).await.expect(200);
+    world.post(path, &service("b", json!(ip))).await.expect(422);
+    let bare = json!({"spec": {"ports": [{"port": 80, "name": "http"}]}});
+    let patched = world.patch("merge-patch+json", &format!("{path}/a"), &bare).await.expect(200);
+    assert_eq!(patched["spec"]["ports"][0]["nodePort"], made["spec"]["ports"][0]["nodePort"]);
+    world.delete(&format!("{path}/a")).await.expect(200);
+    world.post(path, &service("b", json!(ip))).await.expect(201);
+}
+
+#[tokio::test]
+async fn pods_are_bound_and_end_with_grace() {
+    let world = World::new().await;
+    world.default_account("default").await;
+    let path = "/api/v1/namespaces/default/pods";
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "p-"},
+                     "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let made = world.post(path, &pod).await.expect(201);
+    let name = made["metadata"]["name"].as_str().unwrap();
+    assert_eq!(made["spec"]["serviceAccountName"], "default");
+    assert_eq!(made["spec"]["priority"], 0);
+    assert_eq!(made["spec"]["tolerations"].as_array().unwrap().len(), 2);
+    let volume = made["spec"]["volumes"][0]["name"].as_str().unwrap();
+    assert!(volume.starts_with("kube-api-access-"), "{volume}");
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
+                         "target": {"kind": "Node", "name": "n1"}});
+    world.post(&format!("{path}/{name}/binding"), &binding).await.expect(201);
+    let bound = world.get(&format!("{path}?fieldSelector=spec.nodeName%3Dn1")).await.expect(200);
+    assert_eq!(bound["items"].as_array().unwrap().len(), 1);
+    world.post(&format!("{path}/{name}/binding"), &binding).await.expect(409);
+    let deleted = world.delete(&format!("{path}/{name}")).await.expect(200);
+    assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], 30);
+    world.delete(&format!("{path}/{name}?gracePeriodSeconds=0")).await.expect(200);
+    world.get(&format!("{path}/{name}")).await.expect(404);
+    let unscheduled = world.post(path, &pod).await.expect(201);
+    let name = unscheduled["metadata"]["name"].as_str().unwrap();
+    world.delete(&format!("{path}/{name}")).await.expect(200);
+    world.get(&format!("{path}/{name}")).await.expect(404);
+}
+
+#[tokio::test]
+async fn scale_is_an_object_of_its_own() {
+    let world = World::new().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "replicas": 2, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    world.post(path, &deployment).await.expect(201);
+    let scale = world.get(&format!("{path}/d/scale")).await.expect(200);
+    assert_eq!((&scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!(2), &json!("a=b")));
+    let out = world.patch("merge-patch+json", &format!("{path}/d/scale"), &json!({"spec": {"replicas": 5}})).await;
+    assert_eq!(out.expect(200)["spec"]["replicas"], 5);
+    let object = world.get(&format!("{path}/d")).await.expect(200);
+    assert_eq!((&object["spec"]["replicas"], &object["metadata"]["generation"]), (&json!(5), &json!(2)));
+}
+
+#[tokio::test]
+async fn namespaces_go_in_order() {
+    let world = World::new().await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+    world.post("/api/v1/namespaces", &namespace).await.expect(201);
+    world.post("/api/v1/namespaces/none/configmaps", &map("x")).await.expect(404);
+    world.delete("/api/v1/namespaces/n").await.expect(200);
+    let refused = world.post("/api/v1/namespaces/n/configmaps", &map("x")).await.expect(403);
+    assert_eq!(refused["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    let mut last = world.get("/api/v1/namespaces/n").await.expect(200);
+    assert_eq!(last["status"]["phase"], "Terminating");
+    last["spec"]["finalizers"] = json!([]);
+    world.put("/api/v1/namespaces/n/finalize", &last).await.expect(200);
+    world.get("/api/v1/namespaces/n").await.expect(404);
+    world.delete("/api/v1/namespaces/default").await.expect(403);
+}

@@ -1,0 +1,100 @@
+//! A server for one test, and bare requests to it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::Value;
+use server::{Body, Config, Server, User};
+use store::embedded::{Embedded, Options};
+use tower::ServiceExt as _;
+
+/// A server with its data directory.
+pub(crate) struct World {
+    pub(crate) server: Server,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: StatusCode,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) bytes: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("no JSON: {:?}", self.bytes))
+    }
+
+    /// The tree, when the code is the expected one.
+    #[track_caller]
+    pub(crate) fn expect(&self, code: u16) -> Value {
+        assert_eq!(self.code.as_u16(), code, "{}", String::from_utf8_lossy(&self.bytes));
+        self.json()
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn store::Store> = Embedded::open(&dir.path().join("store"), Options::default()).unwrap();
+        let config = Config::new(dir.path());
+        let server = Server::start(config, store).await.unwrap();
+        World { server, _dir: dir }
+    }
+
+    pub(crate) fn client(&self, user: User) -> kube::Client {
+        kube::Client::new(self.server.service(user), "default")
+    }
+
+    pub(crate) async fn send(&self, user: User, request: Request<Full<Bytes>>) -> http::Response<Body> {
+        self.server.service(user).oneshot(request).await.unwrap()
+    }
+
+    async fn read(&self, user: User, request: Request<Full<Bytes>>) -> Answer {
+        let response = self.send(user, request).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer { code: parts.status, headers: parts.headers, bytes }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.get_as(User::admin(), path, "application/json").await
+    }
+
+    pub(crate) async fn get_as(&self, user: User, path: &str, accept: &str) -> Answer {
+        let request = Request::get(path).header("accept", accept).body(Full::default()).unwrap();
+        self.read(user, request).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.write(User::admin(), Method::POST, path, "application/json", body).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.write(User::admin(), Method::PUT, path, "application/json", body).await
+    }
+
+    pub(crate) async fn patch(&self, kind: &str, path: &str, body: &Value) -> Answer {
+        self.write(User::admin(), Method::PATCH, path, &format!("application/{kind}"), body).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.read(User::admin(), Request::delete(path).body(Full::default()).unwrap()).await
+    }
+
+    pub(crate) async fn write(&self, user: User, method: Method, path: &str, content: &str, body: &Value) -> Answer {
+        let bytes = Bytes::from(serde_json::to_vec(body).unwrap());
+        let request = Request::builder().method(method).uri(path).header("content-type", content);
+        self.read(user, request.header("user-agent", "test/1").body(Full::new(bytes)).unwrap()).await
+    }
+
+    /// Makes the default service account of a namespace, as a controller would.
+    pub(crate) async fn default_account(&self, namespace: &str) {
+        let account = serde_json::json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        self.post(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &account).await.expect(201);
+    }
+}
