@@ -221,6 +221,29 @@ fn inlined_structs_and_long_messages_survive_protobuf() {
 }
 
 #[test]
+fn bodies_within_bodies_are_read_so_deep_and_no_deeper() {
+    let list = shape("", "v1", "List");
+    let nested = |depth: usize| {
+        (0..depth).fold(protobuf::envelope("v1", "List", b""), |inner, _| {
+            let mut raw = vec![0x0a];
+            let mut length = inner.len();
+            while length >= 0x80 {
+                raw.push((length & 0x7f) as u8 | 0x80);
+                length >>= 7;
+            }
+            raw.push(length as u8);
+            raw.extend_from_slice(&inner);
+            let mut message = Vec::new();
+            protobuf::add_item(&mut message, None, &raw);
+            protobuf::envelope("v1", "List", &message)
+        })
+    };
+    let read = |bytes: &[u8]| decode(bytes, ContentType::Protobuf, &list, FieldValidation::Warn);
+    assert_eq!(read(&nested(2)).unwrap().value["items"][0]["items"][0]["kind"], "List");
+    assert!(read(&nested(5000)).unwrap_err().message.contains("nested too deep"));
+}
+
+#[test]
 fn a_status_survives_protobuf() {
     let status = Status::not_found(&meta::GroupResource::new("apps", "deployments"), "web");
     let shape = shape("", "v1", "Status");

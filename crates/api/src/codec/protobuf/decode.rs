@@ -39,10 +39,14 @@ pub(super) fn envelope(bytes: &[u8]) -> Result<(String, String, &[u8]), String> 
 
 /// The tree of a message.
 pub(super) fn message(schema: &Schema, ty: TypeId, bytes: &[u8]) -> Result<Value, String> {
+    message_at(schema, ty, bytes, 0)
+}
+
+fn message_at(schema: &Schema, ty: TypeId, bytes: &[u8], depth: usize) -> Result<Value, String> {
     let body = schema.get_struct(ty).ok_or("the type has no message")?;
     let decoder = Decoder { schema };
     let mut object = Map::new();
-    decoder.fields(body, bytes, &mut object, 0)?;
+    decoder.fields(body, bytes, &mut object, depth)?;
     decoder.finish(body, &mut object);
     Ok(Value::Object(object))
 }
@@ -170,7 +174,7 @@ impl Decoder<'_> {
             Type::IntOrString => int_or_string(raw)?,
             Type::Time => moment(raw)?.map_or(Value::Null, |time| time::format_seconds(time).into()),
             Type::MicroTime => moment(raw)?.map_or(Value::Null, |time| time::format_micros(time).into()),
-            Type::Any => raw_json(expect_bytes(raw)?)?,
+            Type::Any => raw_json(expect_bytes(raw)?, depth)?,
             Type::Struct(body) => {
                 let mut object = Map::new();
                 self.fields(body, expect_bytes(raw)?, &mut object, depth + 1)?;
@@ -300,7 +304,7 @@ fn moment(raw: Raw<'_>) -> Result<Option<jiff::Timestamp>, String> {
 }
 
 /// The JSON in a `RawExtension` and its like; a protobuf body in there is read as its kind.
-fn raw_json(mut bytes: &[u8]) -> Result<Value, String> {
+fn raw_json(mut bytes: &[u8], depth: usize) -> Result<Value, String> {
     let mut json = &[][..];
     while let Some((tag, raw)) = wire::next(&mut bytes)? {
         if tag == 1 {
@@ -316,7 +320,7 @@ fn raw_json(mut bytes: &[u8]) -> Result<Value, String> {
     let (api_version, kind, bytes) = envelope(json)?;
     let gvk = meta::GroupVersion::parse(&api_version)?.with_kind(kind.as_str());
     let ty = crate::resource::builtin_type(&gvk).ok_or_else(|| format!("no kind {kind:?} is registered"))?;
-    let mut value = message(Schema::builtin(), ty, bytes)?;
+    let mut value = message_at(Schema::builtin(), ty, bytes, depth + 1)?;
     if let Value::Object(object) = &mut value {
         object.insert("apiVersion".to_owned(), api_version.into());
         object.insert("kind".to_owned(), kind.into());
