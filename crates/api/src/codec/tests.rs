@@ -244,6 +244,28 @@ fn bodies_within_bodies_are_read_so_deep_and_no_deeper() {
 }
 
 #[test]
+fn schemas_with_unions_survive_protobuf() {
+    let shape = shape("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let schema = json!({"type": "object", "$ref": "r", "maximum": 1.5, "default": {"a": [1]},
+        "properties": {
+            "any": {"additionalProperties": true, "x-kubernetes-preserve-unknown-fields": true},
+            "none": {"additionalProperties": false},
+            "list": {"items": {"type": "string"}},
+            "lists": {"items": [{"type": "string"}, {"type": "integer"}]},
+            "map": {"additionalProperties": {"type": "string", "enum": ["a", null]}}},
+        "dependencies": {"a": ["b", "c"], "d": {"type": "object"}}});
+    let object = json!({"metadata": {"name": "a"}, "spec": {"group": "example.com", "scope": "Cluster",
+        "names": {"plural": "as", "kind": "A"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}});
+    let decoded = conform(object, &shape, FieldValidation::Strict).unwrap();
+    let message = protobuf::encode_value(shape.schema, shape.ty, &decoded.value).unwrap();
+    let body = protobuf::envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", &message);
+    let again = decode(&body, ContentType::Protobuf, &shape, FieldValidation::Strict).unwrap();
+    assert_eq!(again.value, decoded.value);
+    assert_eq!(again.value["spec"]["versions"][0]["schema"]["openAPIV3Schema"], schema);
+}
+
+#[test]
 fn a_status_survives_protobuf() {
     let status = Status::not_found(&meta::GroupResource::new("apps", "deployments"), "web");
     let shape = shape("", "v1", "Status");

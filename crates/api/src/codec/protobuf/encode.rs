@@ -108,6 +108,7 @@ impl<'de> DeserializeSeed<'de> for FieldOf<'_> {
                 ty: field.ty,
                 tag: field.tag,
                 wire: field.wire,
+                in_list: false,
                 out,
             }
             .deserialize(deserializer);
@@ -149,6 +150,8 @@ struct Item<'a> {
     ty: TypeId,
     tag: u32,
     wire: Wire,
+    /// Whether it is an element of a list, where null is a value, too.
+    in_list: bool,
     out: &'a mut Vec<u8>,
 }
 
@@ -167,7 +170,7 @@ impl<'de> DeserializeSeed<'de> for Item<'_> {
             }
             Type::Any => {
                 let value: Value = serde::Deserialize::deserialize(deserializer)?;
-                if value.is_null() {
+                if value.is_null() && !self.in_list {
                     return Ok(());
                 }
                 let start = wire::open(self.out, self.tag);
@@ -266,6 +269,7 @@ impl Item<'_> {
                         ty,
                         tag: 2,
                         wire: Wire::Plain,
+                        in_list: false,
                         out: &mut *self.out,
                     }
                     .deserialize(item)?;
@@ -283,6 +287,7 @@ impl Item<'_> {
                     ty: schemas,
                     tag,
                     wire: Wire::Plain,
+                    in_list: false,
                     out: &mut *self.out,
                 }
                 .deserialize(schema)?;
@@ -349,6 +354,7 @@ impl<'de> Visitor<'de> for Item<'_> {
                 ty: element,
                 tag,
                 wire: Wire::Plain,
+                in_list: true,
                 out: &mut *out,
             })?
             .is_some()
@@ -388,6 +394,7 @@ impl<'de> Visitor<'de> for Item<'_> {
                         ty: value,
                         tag: 2,
                         wire: wire_form,
+                        in_list: false,
                         out: &mut *out,
                     })?;
                     wire::close(out, start);
