@@ -1,5 +1,6 @@
 //! Repository chores: what a developer or CI runs that is no part of the product. One file per chore.
 
+mod contest;
 mod oracle_codec;
 mod oracle_rules;
 mod schema;
@@ -11,6 +12,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Chore {
+    /// Run the engine against runc.
+    Contest,
     /// Check what compilers don't: which room may use which, module docs, file and function lengths.
     Tidy,
     /// Check the codecs against the vectors that Kubernetes publishes.
@@ -23,6 +26,7 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
+        Chore::Contest => contest::run(),
         Chore::Tidy => tidy::run(),
         Chore::OracleCodec => oracle_codec::run(),
         Chore::OracleRules => oracle_rules::run(),

@@ -61,8 +61,9 @@ impl Channel {
 
     fn of(fd: OwnedFd) -> Result<Self> {
         // SAFETY: the descriptor is owned, and always answers with the same number, until both are dropped together.
+        let fd = unsafe { AsyncFd::register(fd) };
         Ok(Self {
-            fd: unsafe { AsyncFd::register(fd) }.context(|| "watch a socket".into())?,
+            fd: fd.context(|| "watch a socket".into())?,
         })
     }
 

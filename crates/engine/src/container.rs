@@ -16,12 +16,12 @@ use tokio::sync::watch;
 use crate::channel::Channel;
 use crate::engine::blocking;
 use crate::error::{Context, Errors};
-use crate::plan::{self, Place};
+use crate::plan::{self, Place, Plan};
 use crate::sandbox::Parked;
 use crate::state::{self, ContainerRecord, StartedFile};
 use crate::{
-    Attached, Container, ContainerId, ContainerSpec, Engine, Error, Event, Exit, Limits, Result, RootFs, SandboxId,
-    Started, State, Stats, launch, namespaces,
+    Attached, Container, ContainerId, ContainerSpec, Engine, Error, Event, Exit, Limits, Namespaces, Result, RootFs,
+    SandboxId, Started, State, Stats, launch, namespaces,
 };
 
 /// A container that the engine knows.
@@ -35,6 +35,8 @@ pub(crate) struct Entry {
 #[derive(Default)]
 struct Ready {
     parked: Option<Parked>,
+    /// Compiled ahead, for the first attempt.
+    plan: Option<Plan>,
     /// Somebody is starting it.
     taken: bool,
 }
@@ -55,9 +57,12 @@ impl Engine {
 
     /// Notes a container, durably, and prepares its cgroup; nothing runs yet.
     pub async fn create(&self, spec: ContainerSpec) -> Result<()> {
-        let shared_pid = self.slot(&spec.sandbox, |slot| slot.record.namespaces.shared_pid)?;
-        let own_pid = plan_wants_pid(&spec.spec) && !shared_pid;
-        let parked = if own_pid { self.take_parked(&spec.sandbox) } else { None };
+        let has = self.slot(&spec.sandbox, |slot| slot.record.namespaces)?;
+        let parked = if suits_parked(&spec.spec, has) {
+            self.take_parked(&spec.sandbox)
+        } else {
+            None
+        };
         let cgroup = match &parked {
             Some(parked) => parked.cgroup.clone(),
             None => format!("{}/{}", self.sandbox_cgroup(&spec.sandbox), spec.id),
@@ -75,7 +80,12 @@ impl Engine {
             stdin_once: spec.stdin_once,
             labels: spec.labels,
         };
-        let ready = Ready { parked, taken: false };
+        let (waits, id) = (parked.is_some(), spec.id.clone());
+        let ready = Ready {
+            parked,
+            plan: None,
+            taken: false,
+        };
         let entry = Entry {
             record: record.clone(),
             state: watch::Sender::new(State::Created),
@@ -89,7 +99,14 @@ impl Engine {
             containers.insert(spec.id.clone(), Arc::new(entry));
         }
         let (engine, bundle) = (self.clone(), spec.spec);
-        let made = blocking(move || engine.make(&record, &bundle)).await;
+        let made = blocking(move || {
+            engine.make(&record, &bundle)?;
+            engine.compile(&record, &bundle, waits)
+        });
+        let made = made.await.and_then(|plan| {
+            self.entry(&id)?.ready.lock().plan = Some(plan);
+            Ok(())
+        });
         if made.is_err()
             && let Err(undo) = self.delete(&spec.id).await
         {
@@ -134,15 +151,15 @@ impl Engine {
             State::Running(_) => return wrong("running"),
             State::Exited(_) => return wrong("ended"),
         }
-        let parked = {
+        let (parked, plan) = {
             let mut ready = entry.ready.lock();
             if ready.taken {
                 return wrong("starting");
             }
             ready.taken = true;
-            ready.parked.take()
+            (ready.parked.take(), ready.plan.take())
         };
-        let launched = self.launch(&entry, parked).await;
+        let launched = self.launch(&entry, parked, plan).await;
         entry.ready.lock().taken = false;
         let (started, channel) = launched?;
         entry.state.send_replace(State::Running(started));
@@ -150,19 +167,29 @@ impl Engine {
         Ok(started)
     }
 
-    async fn launch(&self, entry: &Entry, parked: Option<Parked>) -> Result<(Started, Channel)> {
+    async fn launch(&self, entry: &Entry, parked: Option<Parked>, plan: Option<Plan>) -> Result<(Started, Channel)> {
         let record = &entry.record;
-        let dir = self.container_dir(&record.id);
-        let spec: Spec = state::read(&dir.join("config.json"))?;
-        let mut place = self.place(record, &spec)?;
-        place.parked = parked.is_some();
-        let plan = plan::container(&spec, &record.rootfs, &place)?;
+        let plan = match plan {
+            Some(plan) => plan,
+            None => {
+                let spec: Spec = state::read(&self.container_dir(&record.id).join("config.json"))?;
+                self.compile(record, &spec, parked.is_some())?
+            }
+        };
         let channel = match parked {
             Some(parked) => parked.shim,
             None => launch::shim(self.inner.shim.clone(), record.id.to_string()).await?,
         };
         let (started, _) = launch::run(&channel, &plan, &[]).await?;
         Ok((started, channel))
+    }
+
+    fn compile(&self, record: &ContainerRecord, spec: &Spec, parked: bool) -> Result<Plan> {
+        let place = Place {
+            parked,
+            ..self.place(record, spec)?
+        };
+        plan::container(spec, &record.rootfs, &place)
     }
 
     fn place(&self, record: &ContainerRecord, spec: &Spec) -> Result<Place> {
@@ -459,13 +486,26 @@ fn is_pause(record: &ContainerRecord) -> bool {
     record.id.as_str().strip_suffix(PAUSE) == Some(record.sandbox.as_str())
 }
 
-fn plan_wants_pid(spec: &Spec) -> bool {
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let mut pid = namespaces
-        .into_iter()
-        .flatten()
-        .filter(|namespace| namespace.typ() == LinuxNamespaceType::Pid);
-    pid.next().is_some_and(|namespace| namespace.path().is_none())
+/// Whether a bundle wants just what a parked process has: a process namespace of its own, and all that the sandbox has.
+fn suits_parked(spec: &Spec, has: Namespaces) -> bool {
+    let namespaces = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_deref())
+        .unwrap_or_default();
+    let plain = |kind| {
+        namespaces
+            .iter()
+            .any(|namespace| namespace.typ() == kind && namespace.path().is_none())
+    };
+    let wants = [
+        LinuxNamespaceType::Network,
+        LinuxNamespaceType::Ipc,
+        LinuxNamespaceType::Uts,
+    ]
+    .map(plain);
+    let given = [has.network, has.ipc, has.uts];
+    plain(LinuxNamespaceType::Pid) && !has.shared_pid && given.iter().zip(wants).all(|(given, wants)| !given || wants)
 }
 
 fn remove_all(dir: &Path) -> Result<()> {

@@ -74,8 +74,8 @@ pub(crate) fn inside(dir: &Path, namespaces: Namespaces, act: impl FnOnce() -> R
 
 /// Whether a file still has a namespace mounted on it: not after a reboot.
 pub(crate) fn kept(file: &Path) -> bool {
-    const NSFS_MAGIC: i64 = 0x6e73_6673;
-    rustix::fs::statfs(file).is_ok_and(|stat| i64::from(stat.f_type) == NSFS_MAGIC)
+    const NSFS_MAGIC: u64 = 0x6e73_6673;
+    rustix::fs::statfs(file).is_ok_and(|stat| stat.f_type as u64 == NSFS_MAGIC)
 }
 
 /// Lets the namespaces go. Can be repeated.

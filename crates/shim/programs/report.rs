@@ -145,6 +145,17 @@ fn everything(start: Start) {
         section(&path[..path.len() - 1]);
         file(path);
     }
+    for path in [
+        &b"/sys/fs/cgroup/memory/memory.limit_in_bytes\0"[..],
+        b"/sys/fs/cgroup/pids/pids.max\0",
+        b"/sys/fs/cgroup/cpu/cpu.shares\0",
+        b"/sys/fs/cgroup/cpu/cpu.cfs_quota_us\0",
+        b"/sys/fs/cgroup/cpuset/cpuset.cpus\0",
+        b"/sys/fs/cgroup/devices/devices.list\0",
+    ] {
+        section(&path[..path.len() - 1]);
+        file(path);
+    }
     section(b"namespaces");
     for name in [&b"/proc/self/ns/net\0"[..], b"/proc/self/ns/ipc\0", b"/proc/self/ns/uts\0", b"/proc/self/ns/pid\0",
         b"/proc/self/ns/mnt\0", b"/proc/self/ns/cgroup\0", b"/proc/self/ns/user\0"]

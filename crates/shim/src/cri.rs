@@ -59,11 +59,16 @@ pub struct Text<const N: usize> {
 
 impl<const N: usize> Default for Text<N> {
     fn default() -> Self {
-        Self { bytes: [0; N], len: 0 }
+        Self::new()
     }
 }
 
 impl<const N: usize> Text<N> {
+    /// No text yet.
+    pub const fn new() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+
     /// Adds bytes.
     pub fn put(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {

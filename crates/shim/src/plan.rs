@@ -92,6 +92,8 @@ pub enum Op {
     CloseFds,
     /// Run the program. a: number of arguments. s: arguments, then environment.
     Exec,
+    /// Find the user's home directory in /etc/passwd, for an environment without HOME. a: uid.
+    Home,
     /// Tell that this part is done, and wait for another plan.
     Await,
 

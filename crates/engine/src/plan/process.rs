@@ -56,11 +56,14 @@ pub(super) fn steps(
     });
     steps.push(Step::new(Op::Chdir).strings([text(process.cwd())?]));
     steps.push(Step::new(Op::Umask).args([u64::from(user.umask().unwrap_or(0o022))]));
+    let env = process.env().clone().unwrap_or_default();
+    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+        steps.push(Step::new(Op::Home).args([uid]));
+    }
     // Last of what a signal filter could hinder; becoming another user clears the parent's signal anyway.
     steps.push(Step::new(Op::ResetSignals));
     steps.push(Step::new(Op::CloseFds));
     credentials(process, filter, steps);
-    let env = process.env().clone().unwrap_or_default();
     let args = process.args().clone().unwrap_or_default();
     steps.push(Step::new(Op::Exec).args([args.len() as u64]).strings(args).strings(env));
     Ok(())

@@ -325,7 +325,8 @@ mod tests {
             u64::MAX,
         ];
         for wanted in values {
-            let ops: [(&str, fn(u64, u64) -> bool); 7] = [
+            type Holds = fn(u64, u64) -> bool;
+            let ops: [(&str, Holds); 7] = [
                 ("SCMP_CMP_EQ", |a, b| a == b),
                 ("SCMP_CMP_NE", |a, b| a != b),
                 ("SCMP_CMP_LT", |a, b| a < b),

@@ -1,5 +1,7 @@
 //! Real containers, made from the carried `report` program. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod exec;
 mod harness;
 mod inside;

@@ -9,6 +9,8 @@ use crate::{failpoint, files};
 
 /// What the process has to work with.
 pub struct Work {
+    /// `HOME=` and the user's directory, if it was asked for.
+    pub home: Option<&'static [u8]>,
     /// To the shim.
     pub socket: i32,
     /// The plan, the program's three streams, the process whose namespaces are to be joined.
@@ -29,6 +31,10 @@ pub fn work(mut work: Work, records: Records<'_>) -> ! {
         let outcome = failpoint::hit(b"init.step").and(match record {
             None => Err(EINVAL),
             Some(Record { op: Op::Await, .. }) => await_plan(work.socket, &mut work.fds),
+            Some(Record { op: Op::Home, .. }) => {
+                work.home = home(record.map_or(0, |record| record.arg(0)));
+                Ok(())
+            }
             Some(record) => one(&record, &work, &mut root),
         });
         if let Err(errno) = outcome {
@@ -87,7 +93,7 @@ fn one(record: &Record<'_>, work: &Work, root: &mut Root) -> Result<()> {
         Op::CloseFds => done(sys!(CLOSE_RANGE, 3, u32::MAX, 4)),
         Op::DieWithParent => done(sys!(PRCTL, PR_SET_PDEATHSIG, a(0), 0, 0, 0)),
         Op::ResetSignals => reset_signals(),
-        Op::Exec => exec(record),
+        Op::Exec => exec(record, work.home),
         Op::Rlimit | Op::Groups | Op::User | Op::Bounding | Op::KeepCaps | Op::Caps | Op::Ambient | Op::NoNewPrivs
         | Op::Seccomp => privileges(record),
         _ => root.one(record),
@@ -208,14 +214,14 @@ fn reset_signals() -> Result<()> {
 }
 
 /// Runs the program, looked for in PATH as execvp(3) does.
-fn exec(record: &Record<'_>) -> Result<()> {
+fn exec(record: &Record<'_>, home: Option<&[u8]>) -> Result<()> {
     let argc = record.arg(0) as usize;
     let strings = record.str_bytes();
     // Pointers to all strings, with a null after the arguments and one at the end.
-    let bytes = (record.count as usize + 2) * 8;
+    let bytes = (record.count as usize + 3) * 8;
     let at = sys!(MMAP, 0, bytes, 3, 0x22, -1isize, 0)?;
     // SAFETY: freshly mapped, aligned to a page and zeroed.
-    let pointers = unsafe { core::slice::from_raw_parts_mut(at as *mut usize, record.count as usize + 2) };
+    let pointers = unsafe { core::slice::from_raw_parts_mut(at as *mut usize, record.count as usize + 3) };
     let (mut offset, mut path) = (0, &b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"[..]);
     for index in 0..record.count as usize {
         let text = strings.get(offset..).ok_or(EINVAL)?;
@@ -225,6 +231,9 @@ fn exec(record: &Record<'_>) -> Result<()> {
             path = &text[5..len];
         }
         offset += len + 1;
+    }
+    if let Some(home) = home {
+        pointers[record.count as usize + 1] = home.as_ptr() as usize;
     }
     let (argv, envp) = (pointers.as_ptr(), pointers[argc + 1..].as_ptr());
     let program = record.str(0);
@@ -245,4 +254,22 @@ fn exec(record: &Record<'_>) -> Result<()> {
         }
     }
     Err(answer)
+}
+
+/// `HOME=` and the user's directory as the container's /etc/passwd has it, or `/`.
+fn home(uid: u64) -> Option<&'static [u8]> {
+    static mut FILE: [u8; 32 * 1024] = [0; 32 * 1024];
+    static mut HOME: crate::cri::Text<1024> = crate::cri::Text::new();
+    // SAFETY: the process has one thread, and comes here once.
+    let (file, text) = unsafe { (&mut *(&raw mut FILE), &mut *(&raw mut HOME)) };
+    let file = files::read(b"/etc/passwd\0", file).unwrap_or(b"");
+    let entry = file.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let id = fields.nth(2)?;
+        let number = id.iter().try_fold(0u64, |sum, b| b.is_ascii_digit().then(|| sum * 10 + u64::from(b - b'0')));
+        (number == Some(uid) && !id.is_empty()).then_some(fields.nth(2)?)
+    });
+    let dir = entry.filter(|dir| !dir.is_empty()).unwrap_or(b"/");
+    text.put(b"HOME=").put(dir);
+    Some(text.c_str())
 }

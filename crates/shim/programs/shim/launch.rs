@@ -172,7 +172,7 @@ fn hire(plan: &Plan<'_>, fds: [i32; FDS]) -> Result<Worker> {
     let child = process::clone(plan.clone_flags, cgroup)?;
     let Some(child) = child else {
         sys::close(mine);
-        child::work(Work { socket: theirs, fds }, plan.child)
+        child::work(Work { home: None, socket: theirs, fds }, plan.child)
     };
     cgroup.into_iter().for_each(sys::close);
     sys::close(theirs);
