@@ -202,6 +202,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
+    /// Makes it durable under its own name.
     pub(crate) fn finish(mut self) -> std::io::Result<Checkpoint> {
         self.flush()?;
         self.file.write_at(&self.header.encode(), 0)?;
@@ -209,20 +210,20 @@ impl<'a> Writing<'a> {
         let name = Checkpoint::name_of(self.header.revision);
         self.media.rename(&self.temporary, &name)?;
         self.media.sync_names()?;
-        let Self {
-            header,
-            file,
-            offset,
-            blocks,
-            ..
-        } = self;
         Ok(Checkpoint {
             name,
-            revision: header.revision,
-            len: offset,
-            salt: header.salt,
-            file,
-            blocks,
+            revision: self.header.revision,
+            len: self.offset,
+            salt: self.header.salt,
+            file: Arc::clone(&self.file),
+            blocks: std::mem::take(&mut self.blocks),
         })
+    }
+}
+
+impl Drop for Writing<'_> {
+    /// One that was not finished must not take room on what may be a full disk. A finished one has another name.
+    fn drop(&mut self) {
+        let _not_there = self.media.remove(&self.temporary);
     }
 }

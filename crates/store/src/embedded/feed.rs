@@ -8,8 +8,9 @@ use meta::Revision;
 use tokio::sync::watch;
 
 use super::format::Entry;
+use super::state::State;
 use super::{Shared, on_disk, writer};
-use crate::{Batch, Change, Error, Feed};
+use crate::{Batch, Change, Error, Event, Feed};
 
 /// The tail keeps at most so many batches, and values of so many bytes.
 const TAIL: usize = 1024;
@@ -101,8 +102,28 @@ impl EmbeddedFeed {
             Ok(batches)
         };
         self.read = on_disk(read).await?;
+        let state = self.shared.state.read();
+        self.read.iter_mut().for_each(|batch| share(batch, &state));
         Ok(())
     }
+}
+
+/// Exchanges what was read from the disk for the same bytes in memory, where those are still the newest.
+fn share(batch: &mut Batch, state: &State) {
+    let revision = batch.revision;
+    let share = |event: &Event| {
+        let newest = state
+            .newest(&event.key)
+            .filter(|(_, newest)| newest.revision == revision);
+        newest.map_or_else(
+            || event.clone(),
+            |(key, newest)| Event {
+                key: key.clone(),
+                change: Change::Put(newest.value.clone()),
+            },
+        )
+    };
+    batch.events = batch.events.iter().map(share).collect();
 }
 
 #[async_trait]

@@ -41,9 +41,8 @@ pub(crate) fn recover(media: &Arc<dyn Media>, options: &Options) -> Result<Recov
     let names = list(media)?;
     let states = open_states(media, &names)?;
     let logs = open_logs(media, &names)?;
-    let compacted = states
-        .iter()
-        .chain(&logs)
+    let headers = states.iter().chain(&logs);
+    let compacted = headers
         .map(|found| found.header.compacted)
         .max()
         .unwrap_or(FIRST)
@@ -51,30 +50,16 @@ pub(crate) fn recover(media: &Arc<dyn Media>, options: &Options) -> Result<Recov
     let Some(base) = choose_base(&states, &logs, compacted)? else {
         return begin(media);
     };
-
-    let files = Files {
-        segments: Vec::new(),
-        base: None,
-        next: None,
-    };
-    let mut state = State::new(FIRST, FIRST, Arc::new(files.clone()));
-    let mut files = files;
-    if let Some(found) = base {
-        let (name, file) = (&found.name, Arc::clone(&found.file));
-        files.base = Some(Arc::new(Checkpoint::load(name, &found.header, file, |kept| {
-            state.restore(kept)
-        })?));
-        state.revision = found.header.revision;
-        state.compacted = found.header.revision;
-    }
+    let (state, mut files) = restore(base)?;
     let start = state.revision;
+    let (marks, time) = (VecDeque::new(), 0);
     let mut replay = Replay {
         state,
         start,
         compacted,
         expected: start,
-        marks: VecDeque::new(),
-        time: 0,
+        marks,
+        time,
         options,
     };
     let mut needless: Vec<&str> = Vec::new();
@@ -82,9 +67,9 @@ pub(crate) fn recover(media: &Arc<dyn Media>, options: &Options) -> Result<Recov
         let next = logs.get(index + 1);
         if next.is_some_and(|next| next.header.revision <= start) {
             needless.push(&found.name);
-            continue;
+        } else {
+            files.segments.push(Arc::new(replay.segment(found, next.is_none())?));
         }
-        files.segments.push(Arc::new(replay.segment(found, next.is_none())?));
     }
     let newest_state = states.last().map_or(FIRST, |found| found.header.revision);
     if replay.state.revision < newest_state {
@@ -95,39 +80,37 @@ pub(crate) fn recover(media: &Arc<dyn Media>, options: &Options) -> Result<Recov
             &format!("the log ends before the checkpoint of revision {newest_state}"),
         ));
     }
-    let base_name = files.base.as_ref().map(|base| base.name.clone());
+    // A checkpoint that was not yet the base is written again when it is needed.
     needless.extend(
         states
             .iter()
-            .map(|found| found.name.as_str())
-            .filter(|name| Some(*name) != base_name.as_deref()),
+            .map(|found| &*found.name)
+            .filter(|name| Some(*name) != base.map(|base| &*base.name)),
     );
     let temporary = names
         .iter()
         .filter(|name| name.starts_with("state-") && name.ends_with(".tmp"));
     remove(media, needless.into_iter().chain(temporary.map(String::as_str)))?;
+    replay.finish(files)
+}
 
-    let Replay {
-        mut state,
-        compacted,
-        marks,
-        time,
-        ..
-    } = replay;
-    let last = (time, state.revision);
-    state.compact(compacted);
-    let active = files
-        .segments
-        .last()
-        .cloned()
-        .ok_or_else(|| damaged("the log", 0, "it has no file"))?;
-    state.files = Arc::new(files);
-    Ok(Recovered {
-        state,
-        active,
-        marks,
-        last,
-    })
+/// The state and the files to begin with.
+fn restore(base: Option<&Found>) -> Result<(State, Files), Error> {
+    let mut files = Files {
+        segments: Vec::new(),
+        base: None,
+        next: None,
+    };
+    let mut state = State::new(FIRST, FIRST, Arc::new(files.clone()));
+    if let Some(found) = base {
+        let (name, file) = (&found.name, Arc::clone(&found.file));
+        files.base = Some(Arc::new(Checkpoint::load(name, &found.header, file, |kept| {
+            state.restore(kept)
+        })?));
+        state.revision = found.header.revision;
+        state.compacted = found.header.revision;
+    }
+    Ok((state, files))
 }
 
 /// A new store.
@@ -193,6 +176,30 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
+    fn finish(self, files: Files) -> Result<Recovered, Error> {
+        let Self {
+            mut state,
+            compacted,
+            marks,
+            time,
+            ..
+        } = self;
+        let last = (time, state.revision);
+        state.compact(compacted);
+        let active = files
+            .segments
+            .last()
+            .cloned()
+            .ok_or_else(|| damaged("the log", 0, "it has no file"))?;
+        state.files = Arc::new(files);
+        Ok(Recovered {
+            state,
+            active,
+            marks,
+            last,
+        })
+    }
+
     fn segment(&mut self, found: &Found, last: bool) -> Result<Segment, Error> {
         let Found { name, file, header } = found;
         if self.expected == self.start && header.revision <= self.start {

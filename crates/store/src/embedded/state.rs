@@ -137,9 +137,9 @@ impl State {
         }
     }
 
-    /// The newest record of a key.
-    pub(crate) fn newest(&self, key: &str) -> Option<&Newest> {
-        self.newest.get(key)
+    /// The newest record of a key, with the key as it is kept.
+    pub(crate) fn newest(&self, key: &str) -> Option<(&Key, &Newest)> {
+        self.newest.get_key_value(key)
     }
 
     /// How many keys there are.

@@ -154,7 +154,9 @@ impl Writer {
         let state = self.shared.state.read();
         let look = |key: &Key| match group.pending.get(key) {
             Some(pending) => pending.clone(),
-            None => state.newest(key).map(|newest| (newest.revision, newest.value.clone())),
+            None => state
+                .newest(key)
+                .map(|(_, newest)| (newest.revision, newest.value.clone())),
         };
         let holds = |compare: &crate::Compare| {
             look(&compare.key).map_or(Revision(0), |(revision, _)| revision) == compare.revision
