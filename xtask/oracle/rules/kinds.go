@@ -1,6 +1,7 @@
 package main
 
 import (
+	"k8s.io/apiserver/pkg/registry/rest"
 	_ "k8s.io/kubernetes/pkg/apis/admissionregistration/install"
 	_ "k8s.io/kubernetes/pkg/apis/apps/install"
 	_ "k8s.io/kubernetes/pkg/apis/authentication/install"
@@ -67,11 +68,11 @@ import (
 )
 
 var kinds = map[string]kind{
-	"core/pods":                                      {strategy: corepod.Strategy, status: corepod.StatusStrategy, attrs: corepod.GetAttrs},
+	"core/pods":                                      {strategy: corepod.Strategy, status: corepod.StatusStrategy, attrs: corepod.GetAttrs, subs: map[string]rest.RESTUpdateStrategy{"ephemeralcontainers": corepod.EphemeralContainersStrategy, "resize": corepod.ResizeStrategy}},
 	"core/services":                                  {strategy: coreservice.Strategy, status: coreservice.StatusStrategy, attrs: coreservice.GetAttrs},
 	"core/configmaps":                                {strategy: coreconfigmap.Strategy, attrs: coreconfigmap.GetAttrs},
 	"core/secrets":                                   {strategy: coresecret.Strategy, attrs: coresecret.GetAttrs},
-	"core/namespaces":                                {strategy: corenamespace.Strategy, status: corenamespace.StatusStrategy, attrs: corenamespace.GetAttrs},
+	"core/namespaces":                                {strategy: corenamespace.Strategy, status: corenamespace.StatusStrategy, attrs: corenamespace.GetAttrs, subs: map[string]rest.RESTUpdateStrategy{"finalize": corenamespace.FinalizeStrategy}},
 	"core/nodes":                                     {strategy: corenode.Strategy, status: corenode.StatusStrategy, attrs: corenode.GetAttrs},
 	"core/serviceaccounts":                           {strategy: coreserviceaccount.Strategy},
 	"core/persistentvolumes":                         {strategy: corepersistentvolume.Strategy, status: corepersistentvolume.StatusStrategy, attrs: corepersistentvolume.GetAttrs},
@@ -108,7 +109,7 @@ var kinds = map[string]kind{
 	"storage.k8s.io/csinodes":                        {strategy: storagecsinode.Strategy},
 	"storage.k8s.io/csistoragecapacities":            {strategy: storagecsistoragecapacity.Strategy},
 	"scheduling.k8s.io/priorityclasses":              {strategy: schedulingpriorityclass.Strategy},
-	"certificates.k8s.io/certificatesigningrequests": {strategy: certificatescertificates.Strategy, status: certificatescertificates.StatusStrategy, attrs: certificatescertificates.GetAttrs},
+	"certificates.k8s.io/certificatesigningrequests": {strategy: certificatescertificates.Strategy, status: certificatescertificates.StatusStrategy, attrs: certificatescertificates.GetAttrs, subs: map[string]rest.RESTUpdateStrategy{"approval": certificatescertificates.ApprovalStrategy}},
 	"autoscaling/horizontalpodautoscalers":           {strategy: autoscalinghorizontalpodautoscaler.Strategy, status: autoscalinghorizontalpodautoscaler.StatusStrategy},
 	"node.k8s.io/runtimeclasses":                     {strategy: noderuntimeclass.Strategy},
 	"storage.k8s.io/volumeattributesclasses":         {strategy: storagevolumeattributesclass.Strategy},

@@ -65,6 +65,7 @@ type both interface {
 type kind struct {
 	strategy both
 	status   rest.RESTUpdateStrategy
+	subs     map[string]rest.RESTUpdateStrategy
 	attrs    func(runtime.Object) (labels.Set, fields.Set, error)
 }
 
@@ -139,7 +140,7 @@ func ask(tables *printers.HumanReadableGenerator, q question) (answer, error) {
 	switch q.Op {
 	case "create":
 		err = rest.BeforeCreate(k.strategy, ctx, object)
-	case "update", "status":
+	case "update", "status", "approval", "finalize", "ephemeralcontainers", "resize":
 		old, e := runtime.Decode(decoder, q.Old)
 		if e != nil {
 			return answer{}, e
@@ -150,6 +151,9 @@ func ask(tables *printers.HumanReadableGenerator, q question) (answer, error) {
 				return answer{}, fmt.Errorf("no status strategy for %s", q.Resource)
 			}
 			strategy = k.status
+		}
+		if sub, ok := k.subs[q.Op]; ok {
+			strategy = sub
 		}
 		err = rest.BeforeUpdate(strategy, ctx, object, old)
 	default:

@@ -47,6 +47,9 @@ impl Rules for HorizontalPodAutoscaler {
             );
         }
         let status = object.object("status");
+        if is_v1 {
+            status.or("currentReplicas", 0);
+        }
         status.or("desiredReplicas", 0);
         status.or("currentMetrics", Value::Null);
     }

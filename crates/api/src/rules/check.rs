@@ -10,6 +10,9 @@ use super::{FieldError, form};
 /// The text for a field that may not change.
 pub(crate) const IMMUTABLE: &str = "field is immutable";
 
+/// A check of a text's form: every reason why it hasn't it.
+pub(crate) type Form = fn(&str) -> Vec<String>;
+
 /// The errors found so far.
 #[derive(Default)]
 pub(crate) struct Errors(pub(crate) Vec<FieldError>);
@@ -142,12 +145,12 @@ impl Errors {
     }
 
     /// The text, when there is one, must have this form.
-    pub(crate) fn form(&mut self, at: &Path<'_>, value: &str, check: fn(&str) -> Vec<String>) {
+    pub(crate) fn form(&mut self, at: &Path<'_>, value: &str, check: Form) {
         self.invalid_each(at, value, check(value));
     }
 
     /// The field must be there and have this form.
-    pub(crate) fn required_form(&mut self, at: &Path<'_>, value: &str, check: fn(&str) -> Vec<String>) {
+    pub(crate) fn required_form(&mut self, at: &Path<'_>, value: &str, check: Form) {
         if value.is_empty() {
             self.required(at, "");
         } else {

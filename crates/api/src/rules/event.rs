@@ -50,6 +50,8 @@ impl Rules for Event {
             object.object("source");
             object.or("reportingComponent", "");
             object.or("reportingInstance", "");
+        } else {
+            object.object("deprecatedSource");
         }
     }
 

@@ -105,8 +105,11 @@ impl Rules for CertificateSigningRequest {
         let conditions = object.at("status").at("conditions").clone();
         object.take_from("spec", old);
         strategy::keep_status(object, old);
-        if !conditions.is_null() {
-            object.object("status").set("conditions", conditions);
+        let status = object.object("status");
+        if conditions.is_null() {
+            status.drop("conditions");
+        } else {
+            status.set("conditions", conditions);
         }
     }
 
@@ -302,7 +305,9 @@ fn conditions(object: &Value, errors: &mut Errors) {
         }
         if DECISIONS.contains(&kind) {
             if decided.is_some_and(|other| other != kind) {
-                errors.invalid(&at, kind, "Approved and Denied conditions are mutually exclusive");
+                let both = "{conditions[{\"type\": \"Approved\"}], conditions[{\"type\": \"Denied\"}]}";
+                let detail = "must specify at most one of: `conditions[{\"type\": \"Approved\"}]`, `conditions[{\"type\": \"Denied\"}]`";
+                errors.invalid(&at, both, detail);
             }
             decided = Some(kind);
         }

@@ -46,7 +46,10 @@ fn answer(question: &Value, now: &str) -> Value {
         op => {
             let mut old = question.at("old").clone();
             rules.default(&mut old);
-            let errors = if op == "update" {
+            let errors = if !matches!(op, "update" | "status") {
+                rules.prepare_subresource(op, &mut object, &old);
+                rules.validate_subresource(op, &object, &old)
+            } else if op == "update" {
                 rules.prepare_update(&mut object, &old);
                 rules.validate_update(&object, &old)
             } else {

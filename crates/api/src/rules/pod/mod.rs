@@ -51,6 +51,8 @@ impl Rules for Pod {
             }]);
             object.object("status").set("conditions", gated);
         }
+        // Scheduling by group isn't on.
+        object.object("spec").drop("schedulingGroup");
         pod_level_requests(object.object("spec"));
         let class = qos::class(object);
         object.object("status").set("qosClass", class);

@@ -344,14 +344,22 @@ fn devices(container: &Value, volumes: &Volumes<'_>, at: &Path<'_>, errors: &mut
 }
 
 /// Checks limits and requests, and that no request exceeds its limit.
-pub(crate) fn requirements(owner: &Value, at: &Path<'_>, errors: &mut Errors) {
+fn requirements(owner: &Value, at: &Path<'_>, errors: &mut Errors) {
+    requirements_named(owner, at, resource_name, errors);
+}
+
+/// A check of a resource's name.
+type NameCheck = fn(name: &str, at: &Path<'_>, errors: &mut Errors);
+
+/// The same with another opinion of which resources there are.
+pub(super) fn requirements_named(owner: &Value, at: &Path<'_>, known: NameCheck, errors: &mut Errors) {
     let (at_limits, at_requests) = (at.child("limits"), at.child("requests"));
     let limits = owner.at("limits");
     for (name, value) in limits.as_object().into_iter().flatten() {
-        amount(name, value, &at_limits.key(name), errors);
+        amount_named(name, value, &at_limits.key(name), known, errors);
     }
     for (name, value) in owner.map("requests").into_iter().flatten() {
-        amount(name, value, &at_requests.key(name), errors);
+        amount_named(name, value, &at_requests.key(name), known, errors);
         let overcommit = may_overcommit(name);
         let (Some(request), limit) = (resources::parse(value), resources::quantity(limits, name)) else {
             continue;
@@ -388,7 +396,11 @@ fn may_overcommit(name: &str) -> bool {
 
 /// Checks one entry of a resource list: a known name, not negative, whole where it must be.
 pub(super) fn amount(name: &str, value: &Value, at: &Path<'_>, errors: &mut Errors) {
-    resource_name(name, at, errors);
+    amount_named(name, value, at, resource_name, errors);
+}
+
+fn amount_named(name: &str, value: &Value, at: &Path<'_>, known: NameCheck, errors: &mut Errors) {
+    known(name, at, errors);
     let Some(quantity) = resources::parse(value) else {
         return;
     };
@@ -402,31 +414,38 @@ pub(super) fn amount(name: &str, value: &Value, at: &Path<'_>, errors: &mut Erro
 }
 
 fn resource_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
+    let before = errors.0.len();
+    any_resource_name(name, at, errors);
+    if !name.contains('/') {
+        let of_containers = is_of_containers(name);
+        let malformed = errors.0[before..]
+            .iter()
+            .any(|error| !error.detail.starts_with("must be a standard"));
+        if !of_containers && !malformed {
+            errors.invalid(at, name, "must be a standard resource for containers");
+        }
+    } else if name.starts_with("requests.") {
+        errors.invalid(at, name, "doesn't follow extended resource name standard");
+    }
+}
+
+fn is_of_containers(name: &str) -> bool {
+    matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-")
+}
+
+/// A resource name must be qualified, or one of Kubernetes' own.
+pub(super) fn any_resource_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
     let reasons = form::qualified_name(name);
     if !reasons.is_empty() {
         errors.invalid_each(at, name, reasons);
         return;
     }
-    if !name.contains('/') {
-        let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
-        if !standard {
-            let known = matches!(
-                name,
-                "storage"
-                    | "pods"
-                    | "services"
-                    | "replicationcontrollers"
-                    | "resourcequotas"
-                    | "secrets"
-                    | "configmaps"
-            ) || name.starts_with("requests.")
-                || name.starts_with("limits.");
-            if !known {
-                errors.invalid(at, name, "must be a standard resource type or fully qualified");
-            }
-            errors.invalid(at, name, "must be a standard resource for containers");
-        }
-    } else if name.starts_with("requests.") {
-        errors.invalid(at, name, "doesn't follow extended resource name standard");
+    let counted = matches!(
+        name,
+        "storage" | "pods" | "services" | "replicationcontrollers" | "resourcequotas" | "secrets" | "configmaps"
+    );
+    let scoped = name.starts_with("requests.") || name.starts_with("limits.");
+    if !name.contains('/') && !is_of_containers(name) && !counted && !scoped {
+        errors.invalid(at, name, "must be a standard resource type or fully qualified");
     }
 }

@@ -2,6 +2,7 @@
 
 mod container;
 mod env;
+mod pod_level;
 mod probe;
 mod scheduling;
 mod security;
@@ -10,7 +11,7 @@ mod volume;
 use meta::Path;
 use serde_json::Value;
 
-use crate::rules::check::Errors;
+use crate::rules::check::{Errors, Form};
 use crate::rules::view::View as _;
 use crate::rules::{form, metadata};
 
@@ -83,9 +84,9 @@ pub(crate) fn template(template: &Value, at: &Path<'_>, form: PodForm, errors: &
 pub(crate) fn spec(spec: &Value, at: &Path<'_>, form: PodForm, errors: &mut Errors) {
     let volumes = volume::check(spec.list("volumes"), &at.child("volumes"), errors);
     container::check_all(spec, &volumes, at, errors);
-    if form == PodForm::Pod || spec.is("hostNetwork") {
-        host_ports(spec, at, form, errors);
-    }
+    pod_level::check(spec, &at.child("resources"), errors);
+    host_ports(spec, at, form, errors);
+    own_users(spec, at, errors);
     match spec.text("restartPolicy") {
         "" => errors.required(&at.child("restartPolicy"), ""),
         policy => errors.one_of(&at.child("restartPolicy"), policy, &["Always", "OnFailure", "Never"]),
@@ -156,6 +157,22 @@ fn host_ports(spec: &Value, at: &Path<'_>, form: PodForm, errors: &mut Errors) {
     }
 }
 
+/// A pod with users of its own can't share the host's namespaces.
+fn own_users(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    if spec.flag("hostUsers") != Some(false) {
+        return;
+    }
+    for (flag, shown) in [
+        ("hostNetwork", "hostNetwork"),
+        ("hostPID", "HostPID"),
+        ("hostIPC", "HostIPC"),
+    ] {
+        if spec.is(flag) {
+            errors.forbidden(&at.child(shown), "when `hostUsers` is false");
+        }
+    }
+}
+
 fn gates(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
     let readiness = at.child("readinessGates");
     for (index, gate) in spec.list("readinessGates").iter().enumerate() {
@@ -178,7 +195,7 @@ fn gates(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
 }
 
 fn names(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
-    let forms: [(&str, fn(&str) -> Vec<String>); 6] = [
+    let forms: [(&str, Form); 6] = [
         ("serviceAccountName", form::dns_subdomain),
         ("nodeName", form::dns_subdomain),
         ("hostname", form::dns_label),

@@ -100,13 +100,11 @@ fn source(volume: &Value, at: &Path<'_>, errors: &mut Errors) {
 
 fn one(name: &str, source: &Value, at: &Path<'_>, errors: &mut Errors) {
     match name {
-        "emptyDir" => {
-            if resources::parse(source.at("sizeLimit")).is_some_and(|limit| limit.is_negative()) {
-                errors.forbidden(
-                    &at.child("sizeLimit"),
-                    "SizeLimit field must be a valid resource quantity",
-                );
-            }
+        "emptyDir" if resources::parse(source.at("sizeLimit")).is_some_and(meta::Quantity::is_negative) => {
+            errors.forbidden(
+                &at.child("sizeLimit"),
+                "SizeLimit field must be a valid resource quantity",
+            );
         }
         "hostPath" => host_path(source, at, errors),
         "secret" => {
@@ -121,11 +119,7 @@ fn one(name: &str, source: &Value, at: &Path<'_>, errors: &mut Errors) {
             }
             files(source, at, errors);
         }
-        "persistentVolumeClaim" => {
-            if source.lacks("claimName") {
-                errors.required(&at.child("claimName"), "");
-            }
-        }
+        "persistentVolumeClaim" if source.lacks("claimName") => errors.required(&at.child("claimName"), ""),
         "downwardAPI" => {
             mode(source, "defaultMode", at, errors);
             for item in source.list("items") {

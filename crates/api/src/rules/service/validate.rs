@@ -1,212 +1,20 @@
-//! Services. Addresses and ports are allocated elsewhere; here is what must hold before and after.
+//! What a service must be like, and which of its allocated addresses and ports stay.
 
-use jiff::Timestamp;
-use meta::{FieldError, Path};
+use meta::Path;
 use serde_json::{Value, json};
 
-use super::check::Errors;
-use super::column::{self, text, texts, wide};
-use super::view::{Edit as _, View as _, same};
-use super::{Column, Rules, age, form, metadata, strategy};
+use crate::rules::check::Errors;
+use crate::rules::endpoints::usable_address;
+use crate::rules::form;
+use crate::rules::view::View as _;
 
-/// The rules of `services`.
-pub(crate) struct Service;
-
-const COLUMNS: &[Column] = &[
-    age::NAME,
-    text("Type", "How far the service can be reached."),
-    text("Cluster-IP", "The service's address inside the cluster."),
-    text("External-IP", "The addresses outside of the cluster."),
-    text(
-        "Port(s)",
-        "The ports and protocols, with the node port after the colon.",
-    ),
-    age::AGE,
-    wide("Selector", "The labels of the pods that serve."),
-];
-
-impl Rules for Service {
-    fn default(&self, object: &mut Value) {
-        default_spec(object.object("spec"));
-        let balanced = object.at("spec").text("type") == "LoadBalancer";
-        let status = object.object("status").object("loadBalancer");
-        if balanced {
-            for ingress in status.each("ingress") {
-                if !ingress.lacks("ip") {
-                    ingress.or("ipMode", "VIP");
-                }
-            }
-        }
-    }
-
-    fn prepare_create(&self, object: &mut Value) {
-        object.set("status", json!({"loadBalancer": {}}));
-    }
-
-    fn prepare_update(&self, object: &mut Value, old: &Value) {
-        strategy::keep_status(object, old);
-        drop_what_the_type_lacks(object, old);
-    }
-
-    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = Errors::default();
-        metadata::create(object, true, metadata::label, &mut errors);
-        spec(object, &mut errors);
-        errors.0
-    }
-
-    fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = Errors::default();
-        metadata::update(object, old, &mut errors);
-        let (new, before) = (object.at("spec"), old.at("spec"));
-        addresses_stay(new, before, &mut errors);
-        load_balancer_class(new, Some(before), &mut errors);
-        if needs_health_check(new)
-            && needs_health_check(before)
-            && new.int("healthCheckNodePort") != before.int("healthCheckNodePort")
-        {
-            errors.forbidden(&Path::new("spec.healthCheckNodePort"), "field is immutable");
-        }
-        spec(object, &mut errors);
-        errors.0
-    }
-
-    fn selectable(&self) -> &'static [&'static str] {
-        &["metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"]
-    }
-
-    fn create_on_update(&self) -> bool {
-        true
-    }
-
-    fn columns(&self) -> &'static [Column] {
-        COLUMNS
-    }
-
-    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let spec = object.at("spec");
-        let address = spec
-            .list("clusterIPs")
-            .first()
-            .and_then(Value::as_str)
-            .unwrap_or("<none>");
-        vec![
-            column::name(object),
-            spec.text("type").into(),
-            address.into(),
-            outside(object).into(),
-            ports(spec.list("ports")).into(),
-            age::cell(object, now),
-            column::labels(spec.at("selector")).into(),
-        ]
-    }
-}
-
-fn default_spec(spec: &mut Value) {
-    spec.or_text("sessionAffinity", "None");
-    if spec.text("sessionAffinity") == "None" {
-        spec.drop("sessionAffinityConfig");
-    } else if spec.text("sessionAffinity") == "ClientIP"
-        && !spec.at("sessionAffinityConfig").at("clientIP").has("timeoutSeconds")
-    {
-        spec.set("sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": 10800}}));
-    }
-    spec.or_text("type", "ClusterIP");
-    for port in spec.each("ports") {
-        port.or_text("protocol", "TCP");
-        let unset = match port.at("targetPort") {
-            Value::Null => true,
-            Value::String(name) => name.is_empty(),
-            other => other.as_i64() == Some(0),
-        };
-        if unset {
-            let number = port.int("port").unwrap_or(0);
-            port.set("targetPort", number);
-        }
-    }
-    if reaches_outside(spec) {
-        spec.or_text("externalTrafficPolicy", "Cluster");
-    }
-    if matches!(spec.text("type"), "NodePort" | "LoadBalancer" | "ClusterIP") {
-        spec.or("internalTrafficPolicy", "Cluster");
-    }
-    if spec.text("type") == "LoadBalancer" {
-        spec.or("allocateLoadBalancerNodePorts", true);
-    }
-}
-
-fn reaches_outside(spec: &Value) -> bool {
-    match spec.text("type") {
-        "LoadBalancer" | "NodePort" => true,
-        "ClusterIP" => !spec.list("externalIPs").is_empty(),
-        _ => false,
-    }
-}
-
-fn needs_health_check(spec: &Value) -> bool {
-    spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
-}
-
-fn has_node_ports(spec: &Value) -> bool {
-    matches!(spec.text("type"), "NodePort" | "LoadBalancer")
-}
-
-/// What a service had only because of its old type goes with the type, unless the client changed it too.
-fn drop_what_the_type_lacks(object: &mut Value, old: &Value) {
-    let before = old.at("spec");
-    let spec = object.object("spec");
-    let unchanged = |spec: &Value, name: &str| same(spec.at(name), before.at(name));
-    if spec.text("type") == "ExternalName" && before.text("type") != "ExternalName" {
-        if unchanged(spec, "clusterIP") && unchanged(spec, "clusterIPs") {
-            spec.drop("clusterIP");
-            spec.drop("clusterIPs");
-        }
-        for name in ["ipFamilies", "ipFamilyPolicy"] {
-            if unchanged(spec, name) {
-                spec.drop(name);
-            }
-        }
-    }
-    if has_node_ports(before) && !has_node_ports(spec) {
-        let old_ports: Vec<i64> = before
-            .list("ports")
-            .iter()
-            .filter_map(|port| port.int("nodePort"))
-            .collect();
-        let all_old = spec
-            .list("ports")
-            .iter()
-            .filter_map(|port| port.int("nodePort"))
-            .all(|p| old_ports.contains(&p));
-        if all_old {
-            for port in spec.each("ports") {
-                port.drop("nodePort");
-            }
-        }
-    }
-    if needs_health_check(before) && !needs_health_check(spec) && unchanged(spec, "healthCheckNodePort") {
-        spec.drop("healthCheckNodePort");
-    }
-    if before.text("type") == "LoadBalancer" && spec.text("type") != "LoadBalancer" {
-        for name in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
-            if unchanged(spec, name) {
-                spec.drop(name);
-            }
-        }
-    }
-    if reaches_outside(before) && !reaches_outside(spec) && unchanged(spec, "externalTrafficPolicy") {
-        spec.drop("externalTrafficPolicy");
-    }
-    if spec.text("type") != "LoadBalancer" {
-        object.object("status").set("loadBalancer", json!({}));
-    }
-}
+use super::{needs_health_check, reaches_outside};
 
 fn is_headless(spec: &Value) -> bool {
     matches!(spec.list("clusterIPs"), [only] if only == "None")
 }
 
-fn spec(object: &Value, errors: &mut Errors) {
+pub(super) fn spec(object: &Value, errors: &mut Errors) {
     let (spec, at) = (object.at("spec"), Path::new("spec"));
     let (kind, headless) = (spec.text("type"), is_headless(spec));
     if spec.list("ports").is_empty() && !headless && kind != "ExternalName" {
@@ -357,7 +165,7 @@ fn addresses(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
         let at = external.index(index);
         let reasons = form::ip(ip);
         if reasons.is_empty() {
-            super::endpoints::usable_address(ip, &at, errors);
+            usable_address(ip, &at, errors);
         }
         errors.invalid_each(&at, ip, reasons);
     }
@@ -428,7 +236,7 @@ fn cluster_addresses(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
 }
 
 /// Allocated addresses and families stay, except that a secondary one may come and go.
-fn addresses_stay(new: &Value, old: &Value, errors: &mut Errors) {
+pub(super) fn addresses_stay(new: &Value, old: &Value, errors: &mut Errors) {
     if new.text("type") == "ExternalName" || old.text("type") == "ExternalName" {
         return;
     }
@@ -495,7 +303,7 @@ fn load_balancer(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn load_balancer_class(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+pub(super) fn load_balancer_class(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     let at = Path::new("spec.loadBalancerClass");
     let class = spec.text("loadBalancerClass");
     if let Some(old) = old {
@@ -554,57 +362,4 @@ fn traffic(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
             &known,
         );
     }
-}
-
-fn outside(service: &Value) -> String {
-    let spec = service.at("spec");
-    let external = texts(spec.list("externalIPs"), ",");
-    match spec.text("type") {
-        "ClusterIP" | "NodePort" if external.is_empty() => "<none>".to_owned(),
-        "ClusterIP" | "NodePort" => external,
-        "LoadBalancer" => {
-            let balanced = ingress(service.at("status").at("loadBalancer"));
-            match (balanced.is_empty(), external.is_empty()) {
-                (true, true) => "<pending>".to_owned(),
-                (false, true) => balanced,
-                (true, false) => external,
-                (false, false) => format!("{balanced},{external}"),
-            }
-        }
-        "ExternalName" => spec.text("externalName").to_owned(),
-        _ => "<unknown>".to_owned(),
-    }
-}
-
-/// The addresses or names of a load balancer, sorted.
-pub(crate) fn ingress(status: &Value) -> String {
-    let mut all: Vec<&str> = status
-        .list("ingress")
-        .iter()
-        .map(|ingress| {
-            if ingress.lacks("ip") {
-                ingress.text("hostname")
-            } else {
-                ingress.text("ip")
-            }
-        })
-        .filter(|text| !text.is_empty())
-        .collect();
-    all.sort_unstable();
-    all.dedup();
-    all.join(",")
-}
-
-fn ports(ports: &[Value]) -> String {
-    if ports.is_empty() {
-        return "<none>".to_owned();
-    }
-    let each = ports.iter().map(|port| {
-        let (number, protocol) = (port.int("port").unwrap_or(0), port.text("protocol"));
-        match port.int("nodePort").unwrap_or(0) {
-            0 => format!("{number}/{protocol}"),
-            node => format!("{number}:{node}/{protocol}"),
-        }
-    });
-    each.collect::<Vec<_>>().join(",")
 }
