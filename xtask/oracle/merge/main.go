@@ -10,7 +10,6 @@ import (
 	"os"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,23 +28,19 @@ type question struct {
 	Kind        string          `json:"kind"`
 	Subresource string          `json:"subresource"`
 	Reset       [][]string      `json:"reset"`
+	Manager     string          `json:"manager"`
+	Force       bool            `json:"force"`
 	Old         json.RawMessage `json:"old"`
 	New         json.RawMessage `json:"new"`
-	Steps       []step          `json:"steps"`
-}
-
-type step struct {
-	Op      string          `json:"op"`
-	Manager string          `json:"manager"`
-	Force   bool            `json:"force"`
-	Object  json.RawMessage `json:"object"`
 }
 
 type answer struct {
-	Value  any                  `json:"value,omitempty"`
+	// Value is the result as the library has it.
+	Value any `json:"value,omitempty"`
+	// Next is the same once it has been through the Go type, as a server would store it.
+	Next   any                  `json:"next,omitempty"`
 	Error  string               `json:"error,omitempty"`
 	Causes []metav1.StatusCause `json:"causes,omitempty"`
-	Steps  []answer             `json:"steps,omitempty"`
 }
 
 func main() {
@@ -81,8 +76,8 @@ func reply(q question) (a answer) {
 			return strategicpatch.CreateTwoWayMergeMapPatch(old, new, kind)
 		}
 		return patched(gvk, diff, q)
-	case "session":
-		return session(gvk, q)
+	case "apply", "update":
+		return write(gvk, q)
 	}
 	return answer{Error: "unknown question"}
 }
@@ -118,8 +113,8 @@ func failure(err error) answer {
 	return a
 }
 
-// session runs writes one after the other on one object that starts out as nothing.
-func session(gvk schema.GroupVersionKind, q question) answer {
+// write applies to or updates an object; one that isn't there yet is the empty one of its type.
+func write(gvk schema.GroupVersionKind, q question) answer {
 	var filter map[fieldpath.APIVersion]fieldpath.Filter
 	if len(q.Reset) > 0 {
 		set := fieldpath.NewSet()
@@ -140,29 +135,42 @@ func session(gvk schema.GroupVersionKind, q question) answer {
 	if err != nil {
 		return failure(err)
 	}
-	live, _ := creater{}.New(gvk)
-	var a answer
-	for _, step := range q.Steps {
-		object := &unstructured.Unstructured{Object: tree(step.Object)}
-		var next runtime.Object
-		var err error
-		if step.Op == "apply" {
-			next, err = manager.Apply(live.DeepCopyObject(), object, step.Manager, step.Force)
-		} else {
-			next, err = manager.Update(live.DeepCopyObject(), object, step.Manager)
-		}
-		if err != nil {
-			a.Steps = append(a.Steps, failure(err))
-			continue
-		}
-		accessor, _ := meta.Accessor(next)
-		if accessor.GetUID() == "" {
-			accessor.SetUID("some-uid")
-		}
-		live = next
-		a.Steps = append(a.Steps, answer{Value: live.DeepCopyObject().(*unstructured.Unstructured).Object})
+	live, err := creater{}.New(gvk)
+	if err != nil {
+		return failure(err)
 	}
-	return a
+	if len(q.Old) > 0 && string(q.Old) != "null" {
+		live = &unstructured.Unstructured{Object: tree(q.Old)}
+	}
+	var next runtime.Object
+	object := &unstructured.Unstructured{Object: tree(q.New)}
+	if q.Op == "apply" {
+		next, err = manager.Apply(live, object, q.Manager, q.Force)
+	} else {
+		next, err = manager.Update(live, object, q.Manager)
+	}
+	if err != nil {
+		return failure(err)
+	}
+	value := next.(*unstructured.Unstructured).Object
+	stored, err := typed(gvk, runtime.DeepCopyJSON(value))
+	if err != nil {
+		return answer{Value: value}
+	}
+	return answer{Value: value, Next: stored}
+}
+
+// typed puts an object through its Go type.
+func typed(gvk schema.GroupVersionKind, value map[string]any) (map[string]any, error) {
+	object, err := scheme.Scheme.New(gvk)
+	if err != nil {
+		return nil, err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(value, object); err != nil {
+		return nil, err
+	}
+	object.GetObjectKind().SetGroupVersionKind(gvk)
+	return runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 }
 
 // There is one version of each kind here, and nothing to default.
@@ -185,7 +193,6 @@ func (defaulter) Default(runtime.Object) {}
 type creater struct{}
 
 func (creater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
-	object := &unstructured.Unstructured{Object: map[string]any{}}
-	object.SetGroupVersionKind(gvk)
-	return object, nil
+	value, err := typed(gvk, map[string]any{})
+	return &unstructured.Unstructured{Object: value}, err
 }

@@ -8,7 +8,7 @@ use super::prune::{Last, prune};
 use super::settle::{Unsettled, settle};
 use super::{NEVER_OWNED, Target, last_applied, track};
 use crate::merge::Problem;
-use crate::merge::typed::{fields_of, merge, reconcile, same, validate};
+use crate::merge::typed::{fields_of, merge, reconcile, same, skeleton, validate};
 use crate::schema::{Presence, Type, TypeId};
 
 /// Who owns what an object had before anybody applied to it.
@@ -35,8 +35,7 @@ pub struct Config<'a> {
 /// defaults, as any object from a client may: put it through the same steps.
 pub fn apply(target: &Target<'_>, live: Option<&Value>, config: Config<'_>, now: Timestamp) -> Result<Value, Problem> {
     check(target, config.object)?;
-    let nothing = Value::Object(serde_json::Map::new());
-    let mut object = live.unwrap_or(&nothing).clone();
+    let mut object = live.map_or_else(|| skeleton(target.schema, target.ty), Clone::clone);
     let mut entries = match managed::take(&mut object) {
         Some(entries) => read(entries)?,
         None => Managed::default(),
@@ -111,6 +110,8 @@ fn run(
     let manager = target.manager(config.manager, Operation::Apply);
     let mut merged = merge(target.schema, target.ty, live, config.object)
         .map_err(|reason| format!("failed to merge config: {reason}"))?;
+    // A configuration may say null here.
+    managed::take(&mut merged);
     let set = target.reset.filter(fields_of(target.schema, target.ty, config.object));
     let last = claim(target, &mut entries, &manager, set.clone())?;
     if let Some(last) = last.filter(|last| last.api_version != target.api_version || !last.set.is_subset(&set)) {

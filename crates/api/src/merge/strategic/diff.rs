@@ -157,8 +157,11 @@ fn keyed(
     lists::require_keys(old, key)?;
     lists::require_keys(new, key)?;
     let mut out = Vec::new();
-    for item in new {
-        match (lists::position(old, item, key).map(|index| &old[index]), item) {
+    // A key that is there twice, as a Service's port for two protocols, is paired from the end.
+    let mut left: Vec<&Value> = old.iter().collect();
+    for item in new.iter().rev() {
+        let twin = left.iter().rposition(|before| before.get(key) == item.get(key));
+        match (twin.map(|index| left.remove(index)), item) {
             (Some(Value::Object(before)), Value::Object(after)) => {
                 let mut inner = objects(schema, ty, before, after, retains)?;
                 if !inner.is_empty() {
@@ -169,11 +172,8 @@ fn keyed(
             _ => out.push(item.clone()),
         }
     }
-    let mut gone: Vec<&Value> = old
-        .iter()
-        .filter(|item| lists::position(new, item, key).is_none())
-        .filter_map(|item| item.get(key))
-        .collect();
+    out.sort_by_cached_key(|item| lists::position(new, item, key));
+    let mut gone: Vec<&Value> = left.into_iter().filter_map(|item| item.get(key)).collect();
     gone.sort_by_cached_key(|id| go_text::plain(id));
     for id in gone {
         let mut directive = Object::new();
