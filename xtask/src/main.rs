@@ -2,6 +2,7 @@
 
 mod contest;
 mod oracle_codec;
+mod oracle_merge;
 mod oracle_rules;
 mod schema;
 mod tidy;
@@ -18,6 +19,8 @@ enum Chore {
     Tidy,
     /// Check the codecs against the vectors that Kubernetes publishes.
     OracleCodec,
+    /// Compare patches and apply with Kubernetes' own libraries on random objects.
+    OracleMerge(oracle_merge::Arguments),
     /// Ask Kubernetes' own code the questions that the rules are tested by.
     OracleRules,
     /// Make the schema table anew from what Kubernetes publishes.
@@ -29,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Contest => contest::run(),
         Chore::Tidy => tidy::run(),
         Chore::OracleCodec => oracle_codec::run(),
+        Chore::OracleMerge(arguments) => oracle_merge::run(&arguments),
         Chore::OracleRules => oracle_rules::run(),
         Chore::Schema => schema::run(),
     }

@@ -159,7 +159,9 @@ impl<'a> Join<'a> {
         fields: &[golang::Field],
     ) -> anyhow::Result<()> {
         let definition = self.definition(&package.name, name);
-        let body = definition.map(|(_, body)| body);
+        // What ephemeral containers have in common with others stands in their own definition.
+        let published = definition.or_else(|| self.definition(&package.name, name.strip_suffix("Common")?));
+        let body = published.map(|(_, body)| body);
         let shown = definition.and_then(|(name, _)| name.rsplit('.').next()).unwrap_or(name);
         write!(out, "T {}.{shown}", alias(&package.name))?;
         if body

@@ -8,30 +8,30 @@ use meta::Status;
 use serde_json::{Map, Value, json};
 
 /// The running program.
-pub struct Oracle {
+pub(crate) struct Oracle {
     child: Child,
     questions: ChildStdin,
     replies: BufReader<ChildStdout>,
     /// How many questions it has answered.
-    pub answers: u64,
+    pub(crate) answers: u64,
     /// How many answers were errors.
-    pub refusals: u64,
+    pub(crate) refusals: u64,
 }
 
 /// What it answered.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The result as the library has it.
-    pub value: Value,
+    pub(crate) value: Value,
     /// The value as a server would store it.
-    pub next: Option<Value>,
+    pub(crate) next: Option<Value>,
     error: Option<String>,
     causes: Value,
 }
 
 impl Oracle {
     /// Starts the program.
-    pub fn start(program: &str) -> io::Result<Self> {
+    pub(crate) fn start(program: &str) -> io::Result<Self> {
         let mut child = Command::new(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -49,7 +49,7 @@ impl Oracle {
     }
 
     /// Asks one question.
-    pub fn ask(&mut self, question: &Value) -> io::Result<Answer> {
+    pub(crate) fn ask(&mut self, question: &Value) -> io::Result<Answer> {
         writeln!(self.questions, "{question}")?;
         self.questions.flush()?;
         let mut line = String::new();
@@ -81,7 +81,7 @@ impl Drop for Oracle {
 }
 
 /// Compares a patch's result.
-pub fn compare_values(
+pub(crate) fn compare_values(
     what: &str,
     question: &Value,
     ours: Result<Value, Problem>,
@@ -120,7 +120,7 @@ fn without_orders(diff: &Value) -> Value {
 }
 
 /// Compares an object with its managedFields, or an error with its causes.
-pub fn compare_objects(question: &Value, ours: Result<Value, Status>, theirs: Answer) -> Result<(), String> {
+pub(crate) fn compare_objects(question: &Value, ours: Result<Value, Status>, theirs: Answer) -> Result<(), String> {
     let (ours, theirs) = match (ours, theirs.error) {
         (Ok(ours), None) => (comparable(ours), comparable(theirs.value)),
         (Err(status), Some(error)) if error.contains("errors:\n") => {
@@ -177,7 +177,7 @@ fn comparable(mut object: Value) -> Value {
 const OLD: &str = "2000-01-01T00:00:00Z";
 
 /// Makes all owners' times old, so that a new one shows.
-pub fn age(object: &mut Value) {
+pub(crate) fn age(object: &mut Value) {
     for entry in object["metadata"]["managedFields"].as_array_mut().into_iter().flatten() {
         if entry.get("time").is_some() {
             entry["time"] = OLD.into();
@@ -186,12 +186,12 @@ pub fn age(object: &mut Value) {
 }
 
 /// The value without null fields.
-pub fn without_null(value: &Value) -> Value {
+pub(crate) fn without_null(value: &Value) -> Value {
     strip(value, &Value::is_null)
 }
 
 /// The value without fields that are null or empty, which a typed server doesn't tell from absent ones.
-pub fn without_empty(value: &Value) -> Value {
+pub(crate) fn without_empty(value: &Value) -> Value {
     strip(value, &|value| match value {
         Value::Null => true,
         Value::Object(map) => map.is_empty(),

@@ -138,12 +138,18 @@ impl Case<'_> {
         let ours = strategic(self.schema, self.ty, &old, &patch);
         compare_values("diff, then patch", &question, ours.clone(), theirs)?;
         let reached = |result: &Value| asking::without_empty(result) == asking::without_empty(&new);
-        let Some(result) = ours.ok().filter(|result| !reached(result)) else { return Ok(()) };
+        let Some(result) = ours.ok().filter(|result| !reached(result)) else {
+            return Ok(());
+        };
         // Where a merge key is there twice, Kubernetes' own diff doesn't lead there either.
         let theirs = self.ask(oracle, json!({"op": "diff", "old": old, "new": new}))?.value;
-        let theirs = self.ask(oracle, json!({"op": "strategic", "old": old, "new": theirs}))?.value;
+        let theirs = self
+            .ask(oracle, json!({"op": "strategic", "old": old, "new": theirs}))?
+            .value;
         match reached(&theirs) {
-            true => Err(format!("the diff doesn't lead to the target\n  old {old}\n  new {new}\n  patch {patch}\n  got {result}")),
+            true => Err(format!(
+                "the diff doesn't lead to the target\n  old {old}\n  new {new}\n  patch {patch}\n  got {result}"
+            )),
             false => Ok(()),
         }
     }

@@ -4,11 +4,11 @@ use api::schema::{Field, List, ListType, Schema, Struct, Type, TypeId};
 use serde_json::{Map, Value, json};
 
 /// A source of objects.
-pub struct World<'a> {
+pub(crate) struct World<'a> {
     schema: &'a Schema,
     state: u64,
     /// In a hundred, how often something strange is made: null, an empty value, the same item twice.
-    pub strange: u64,
+    pub(crate) strange: u64,
 }
 
 /// How deep objects go.
@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 9;
 
 impl<'a> World<'a> {
     /// The world of a seed.
-    pub fn new(schema: &'a Schema, seed: u64) -> Self {
+    pub(crate) fn new(schema: &'a Schema, seed: u64) -> Self {
         let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         World {
             schema,
@@ -26,7 +26,7 @@ impl<'a> World<'a> {
     }
 
     /// A number below a bound.
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
@@ -34,24 +34,24 @@ impl<'a> World<'a> {
     }
 
     /// Yes, so often in a hundred.
-    pub fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
     /// One of these.
-    pub fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
+    pub(crate) fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
         &from[self.below(from.len() as u64) as usize]
     }
 
     /// An object of a kind.
-    pub fn object(&mut self, ty: TypeId, api_version: &str, kind: &str) -> Value {
+    pub(crate) fn object(&mut self, ty: TypeId, api_version: &str, kind: &str) -> Value {
         let mut object = self.value(ty, 0);
         self.name(&mut object, api_version, kind);
         object
     }
 
     /// The object with some of it changed.
-    pub fn changed(&mut self, ty: TypeId, object: &Value, api_version: &str, kind: &str) -> Value {
+    pub(crate) fn changed(&mut self, ty: TypeId, object: &Value, api_version: &str, kind: &str) -> Value {
         let mut object = self.change(ty, object, 0);
         self.name(&mut object, api_version, kind);
         object
