@@ -77,7 +77,11 @@ pub(crate) fn normalize(core: &Core, kind: &Kind, service: &mut Value, old: Opti
         service["spec"]["ipFamilyPolicy"] = "SingleStack".into();
     }
     if service["spec"]["ipFamilies"].as_array().is_none_or(Vec::is_empty) {
-        let family = if core.config.service_cidr.network().is_ipv4() { "IPv4" } else { "IPv6" };
+        let family = if core.config.service_cidr.network().is_ipv4() {
+            "IPv4"
+        } else {
+            "IPv6"
+        };
         service["spec"]["ipFamilies"] = json!([family]);
     }
 }
@@ -101,8 +105,17 @@ fn keep_allocated(service: &mut Value, old: &Value) {
     }
     let same = |a: &Value, b: &Value| a["port"] == b["port"] && a["protocol"] == b["protocol"];
     for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
-        let before = old["spec"]["ports"].as_array().into_iter().flatten().find(|before| same(port, before));
-        let Some(number) = before.and_then(|before| before["nodePort"].as_i64()).filter(|number| *number > 0) else { continue };
+        let before = old["spec"]["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|before| same(port, before));
+        let Some(number) = before
+            .and_then(|before| before["nodePort"].as_i64())
+            .filter(|number| *number > 0)
+        else {
+            continue;
+        };
         if port["nodePort"].as_i64().unwrap_or(0) == 0 {
             port["nodePort"] = number.into();
         }

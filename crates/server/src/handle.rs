@@ -71,22 +71,28 @@ async fn run(
 ) -> Result<Response<Body>, Status> {
     let mut user = match identity {
         Identity::InProcess(user) => (*user).clone(),
-        Identity::Network(peer) => authn::authenticate(&core, &parts.headers, peer.as_ref())?,
+        Identity::Network(peer) => authn::authenticate(&core, &parts.headers, peer.as_ref()).await?,
     };
     if let Some(other) = authn::impersonation::requested(&core, &user, &parts.headers)? {
         user = other;
     }
-    authorize(&core, &user, &info, &query)?;
+    authorize(&core, &user, &info, &query).await?;
     let Some(path) = info.resource.clone() else {
         return endpoints::serve(&core, &user, &mut parts, &query, &info).await;
     };
     resource(core, user, parts, query, info, path, body).await
 }
 
-fn authorize(core: &Core, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+async fn authorize(core: &Core, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
     let fields = query.get("fieldSelector").unwrap_or_default();
     let attributes = Attributes::of(user, info, fields);
-    match core.decide(&attributes) {
+    let mut decision = core.decide(&attributes);
+    if user.node().is_some() && matches!(decision, Decision::NoOpinion(_)) {
+        // The pod by which the node may do this can be newer than the cache.
+        core.hub.fresh().await.map_err(crate::status::of_watch)?;
+        decision = core.decide(&attributes);
+    }
+    match decision {
         Decision::Allow(_) => Ok(()),
         Decision::NoOpinion(why) => Err(authz::forbidden(&attributes, &why)),
     }

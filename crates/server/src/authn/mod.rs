@@ -16,9 +16,14 @@ use crate::http::listen::PeerCertificate;
 use crate::user::User;
 
 /// The user of a request that came over the network.
-pub(crate) fn authenticate(core: &Core, headers: &HeaderMap, peer: Option<&PeerCertificate>) -> Result<User, Status> {
+pub(crate) async fn authenticate(
+    core: &Core,
+    headers: &HeaderMap,
+    peer: Option<&PeerCertificate>,
+) -> Result<User, Status> {
     if let Some(bearer) = bearer(headers) {
         return token::authenticate(core, bearer, &[])
+            .await
             .map(|found| found.user)
             .map_err(|why| {
                 tracing::debug!(%why, "a bearer token was refused");

@@ -65,7 +65,7 @@ pub(crate) fn sign(core: &Core, claims: &Claims) -> Result<String, jsonwebtoken:
 }
 
 /// Checks a token for some audiences (none: the API's own) and says whose it is.
-pub(crate) fn authenticate(core: &Core, token: &str, audiences: &[String]) -> Result<Found, String> {
+pub(crate) async fn authenticate(core: &Core, token: &str, audiences: &[String]) -> Result<Found, String> {
     let claims = verified(core, token)?;
     let now = jiff::Timestamp::now().as_second();
     if claims.exp <= now {
@@ -91,6 +91,8 @@ pub(crate) fn authenticate(core: &Core, token: &str, audiences: &[String]) -> Re
             claims.aud
         ));
     }
+    // A token dies with what it is bound to, not a moment later.
+    core.hub.fresh().await.map_err(|error| error.to_string())?;
     bound_objects(core, &claims.kubernetes)?;
     Ok(Found {
         user: user(&claims),

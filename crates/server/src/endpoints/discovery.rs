@@ -30,7 +30,10 @@ pub(super) struct Document {
 
 impl Documents {
     pub(crate) fn new(catalog: &'static Catalog) -> Documents {
-        Documents { catalog, made: Mutex::default() }
+        Documents {
+            catalog,
+            made: Mutex::default(),
+        }
     }
 
     /// The document of a name, made now if need be; none when there is none of that name.
@@ -54,7 +57,9 @@ pub(crate) fn serve(core: &Core, words: &[&str], parts: &Parts) -> Result<Respon
         && wants_aggregated(&parts.headers)
     {
         let legacy = *root == "api";
-        let document = documents.get(&format!("aggregated/{root}"), || Some(discovery::aggregated(catalog, legacy)));
+        let document = documents.get(&format!("aggregated/{root}"), || {
+            Some(discovery::aggregated(catalog, legacy))
+        });
         let document = document.ok_or_else(|| Status::internal("discovery can't be written"))?;
         return Ok(tagged(&document, AGGREGATED, &parts.headers));
     }
@@ -74,7 +79,10 @@ pub(crate) fn serve(core: &Core, words: &[&str], parts: &Parts) -> Result<Respon
 }
 
 fn wants_aggregated(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     accept.split(',').any(|range| {
         let has = |part: &str| range.split(';').any(|have| have.trim() == part);
         has("as=APIGroupDiscoveryList") && has("v=v2") && has("application/json")

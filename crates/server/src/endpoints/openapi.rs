@@ -26,7 +26,9 @@ pub(crate) fn serve(core: &Core, rest: &[&str], parts: &Parts, query: &Query) ->
         "" => Some(openapi::index(catalog, &own)),
         of => openapi::document(catalog, group, of, &own),
     });
-    let Some(document) = made else { return Ok(super::not_found()) };
+    let Some(document) = made else {
+        return Ok(super::not_found());
+    };
     let mut response = tagged(&document, "application/json", &parts.headers);
     if query.has("hash") && !of.is_empty() {
         // An address with a hash names one document for good.

@@ -8,7 +8,7 @@ use store::{Compare, Key, Op, Outcome, Txn};
 
 use crate::core::Core;
 use crate::kinds::Kind;
-use crate::status::of_store;
+use crate::status::{of_store, of_watch};
 
 /// What is written in the same transaction as an object: reservations of addresses and ports.
 #[derive(Debug, Default)]
@@ -69,8 +69,37 @@ pub(crate) async fn put(
 }
 
 /// Removes an object that is at `expected` now.
-pub(crate) async fn delete(core: &Core, key: Key, expected: Revision, extra: Extra) -> Result<Committed, Status> {
-    run(core, key.clone(), expected, Op::Delete { key }, extra).await
+pub(crate) async fn delete(
+    core: &Core,
+    kind: &Kind,
+    key: Key,
+    expected: Revision,
+    extra: Extra,
+) -> Result<Committed, Status> {
+    let committed = run(core, key.clone(), expected, Op::Delete { key }, extra).await?;
+    settle(core, kind, &committed).await?;
+    Ok(committed)
+}
+
+/// What later requests are decided by is in the caches before the client learns that it is written: who reads its own
+/// binding or namespace is never refused for a cache that lags.
+async fn settle(core: &Core, kind: &Kind, committed: &Committed) -> Result<(), Status> {
+    let Committed::Done(revision) = committed else {
+        return Ok(());
+    };
+    let policy = kind.resource.group == "rbac.authorization.k8s.io";
+    let looked_up = match kind.resource.resource.as_str() {
+        "namespaces" | "serviceaccounts" | "services" => kind.resource.group.is_empty(),
+        "priorityclasses" => true,
+        _ => policy,
+    };
+    if looked_up {
+        kind.cache()?.wait_until(*revision).await.map_err(of_watch)?;
+    }
+    if policy && core.is_ready() {
+        core.compile_policy();
+    }
+    Ok(())
 }
 
 async fn run(core: &Core, key: Key, expected: Revision, op: Op, extra: Extra) -> Result<Committed, Status> {

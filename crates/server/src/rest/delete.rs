@@ -162,7 +162,7 @@ async fn step(
     }
     let extra = allocate::for_delete(&call.core, kind, &current.tree);
     Ok(
-        match commit::delete(&call.core, current.key, current.revision, extra).await? {
+        match commit::delete(&call.core, kind, current.key, current.revision, extra).await? {
             Committed::Done(revision) => Some(Deleted {
                 object: marked,
                 revision,

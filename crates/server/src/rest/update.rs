@@ -175,7 +175,7 @@ pub(crate) async fn change(
         }
         let committed = if is_last_update(&object) {
             let extra = allocate::for_delete(&call.core, kind, &object);
-            commit::delete(&call.core, current.key, current.revision, extra).await?
+            commit::delete(&call.core, kind, current.key, current.revision, extra).await?
         } else {
             commit::put(&call.core, kind, current.key, current.revision, stored.clone(), extra).await?
         };

@@ -10,7 +10,9 @@ use crate::world::World;
 
 async fn connect(text: &str) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(text).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap();
     Client::try_from(config).unwrap()
 }
 
@@ -22,7 +24,13 @@ async fn kube_rs_works_over_tls_and_in_process() {
     let serving = tokio::spawn(world.server.serve(listener));
     let client = connect(&world.server.admin_kubeconfig("t", &url).unwrap()).await;
     let maps: Api<ConfigMap> = Api::namespaced(client, "default");
-    let map = ConfigMap { metadata: kube::api::ObjectMeta { name: Some("x".into()), ..Default::default() }, ..Default::default() };
+    let map = ConfigMap {
+        metadata: kube::api::ObjectMeta {
+            name: Some("x".into()),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
     maps.create(&PostParams::default(), &map).await.unwrap();
     let inside: Api<ConfigMap> = Api::namespaced(world.client(User::admin()), "default");
     assert_eq!(inside.list(&ListParams::default()).await.unwrap().items.len(), 1);
@@ -31,5 +39,8 @@ async fn kube_rs_works_over_tls_and_in_process() {
     let refused = namespaces.list(&ListParams::default()).await.unwrap_err();
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 403));
     world.server.shutdown();
-    tokio::time::timeout(std::time::Duration::from_secs(10), serving).await.unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(10), serving)
+        .await
+        .unwrap()
+        .unwrap();
 }

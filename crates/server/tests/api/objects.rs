@@ -20,7 +20,10 @@ async fn an_object_lives() {
     assert_eq!(world.get(&format!("{MAPS}/x")).await.expect(200), made);
 
     let again = world.post(MAPS, &map("x")).await.expect(409);
-    assert_eq!((&again["reason"], &again["message"]), (&json!("AlreadyExists"), &json!("configmaps \"x\" already exists")));
+    assert_eq!(
+        (&again["reason"], &again["message"]),
+        (&json!("AlreadyExists"), &json!("configmaps \"x\" already exists"))
+    );
 
     let mut changed = made.clone();
     changed["data"]["a"] = json!("2");
@@ -29,10 +32,16 @@ async fn an_object_lives() {
     let stale = world.put(&format!("{MAPS}/x"), &changed).await.expect(409);
     assert_eq!(stale["reason"], "Conflict");
     let same = world.put(&format!("{MAPS}/x"), &put).await.expect(200);
-    assert_eq!(same["metadata"]["resourceVersion"], put["metadata"]["resourceVersion"], "nothing changed");
+    assert_eq!(
+        same["metadata"]["resourceVersion"], put["metadata"]["resourceVersion"],
+        "nothing changed"
+    );
 
     let status = world.delete(&format!("{MAPS}/x")).await.expect(200);
-    assert_eq!((&status["status"], &status["details"]["uid"]), (&json!("Success"), &made["metadata"]["uid"]));
+    assert_eq!(
+        (&status["status"], &status["details"]["uid"]),
+        (&json!("Success"), &made["metadata"]["uid"])
+    );
     let gone = world.get(&format!("{MAPS}/x")).await.expect(404);
     assert_eq!(gone["message"], "configmaps \"x\" not found");
 }
@@ -42,12 +51,22 @@ async fn patches_of_each_kind() {
     let world = World::new().await;
     world.post(MAPS, &map("x")).await.expect(201);
     let path = format!("{MAPS}/x");
-    let out = world.patch("merge-patch+json", &path, &json!({"data": {"b": "2"}})).await.expect(200);
+    let out = world
+        .patch("merge-patch+json", &path, &json!({"data": {"b": "2"}}))
+        .await
+        .expect(200);
     assert_eq!(out["data"], json!({"a": "1", "b": "2"}));
     let operations = json!([{"op": "remove", "path": "/data/a"}]);
     let out = world.patch("json-patch+json", &path, &operations).await.expect(200);
     assert_eq!(out["data"], json!({"b": "2"}));
-    let out = world.patch("strategic-merge-patch+json", &path, &json!({"data": {"b": null, "c": "3"}})).await.expect(200);
+    let out = world
+        .patch(
+            "strategic-merge-patch+json",
+            &path,
+            &json!({"data": {"b": null, "c": "3"}}),
+        )
+        .await
+        .expect(200);
     assert_eq!(out["data"], json!({"c": "3"}));
     world.patch("unknown", &path, &json!({})).await.expect(415);
     let test = json!([{"op": "test", "path": "/data/c", "value": "9"}]);
@@ -59,15 +78,33 @@ async fn apply_owns_fields() {
     let world = World::new().await;
     let path = format!("{MAPS}/x");
     let kind = "apply-patch+yaml";
-    let made = world.patch(kind, &format!("{path}?fieldManager=one"), &map("x")).await.expect(201);
+    let made = world
+        .patch(kind, &format!("{path}?fieldManager=one"), &map("x"))
+        .await
+        .expect(201);
     assert_eq!(made["metadata"]["managedFields"][0]["operation"], "Apply");
-    let again = world.patch(kind, &format!("{path}?fieldManager=one"), &map("x")).await.expect(200);
-    assert_eq!(again["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let again = world
+        .patch(kind, &format!("{path}?fieldManager=one"), &map("x"))
+        .await
+        .expect(200);
+    assert_eq!(
+        again["metadata"]["resourceVersion"],
+        made["metadata"]["resourceVersion"]
+    );
     let mut other = map("x");
     other["data"]["a"] = json!("2");
-    let conflict = world.patch(kind, &format!("{path}?fieldManager=two"), &other).await.expect(409);
-    assert_eq!(conflict["message"], "Apply failed with 1 conflict: conflict with \"one\": .data.a");
-    let forced = world.patch(kind, &format!("{path}?fieldManager=two&force=true"), &other).await.expect(200);
+    let conflict = world
+        .patch(kind, &format!("{path}?fieldManager=two"), &other)
+        .await
+        .expect(409);
+    assert_eq!(
+        conflict["message"],
+        "Apply failed with 1 conflict: conflict with \"one\": .data.a"
+    );
+    let forced = world
+        .patch(kind, &format!("{path}?fieldManager=two&force=true"), &other)
+        .await
+        .expect(200);
     assert_eq!(forced["data"]["a"], "2");
     world.patch(kind, &path, &other).await.expect(422);
 }
@@ -83,13 +120,28 @@ async fn lists_page_at_one_revision() {
     assert_eq!(first["metadata"]["remainingItemCount"], 3);
     world.post(MAPS, &map("m9")).await.expect(201);
     let token = first["metadata"]["continue"].as_str().unwrap();
-    let second = world.get(&format!("{MAPS}?limit=10&continue={token}")).await.expect(200);
-    assert_eq!(second["items"].as_array().unwrap().len(), 3, "the new one is not in that revision");
-    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
-    let selected = world.get(&format!("{MAPS}?fieldSelector=metadata.name%3Dm3")).await.expect(200);
+    let second = world
+        .get(&format!("{MAPS}?limit=10&continue={token}"))
+        .await
+        .expect(200);
+    assert_eq!(
+        second["items"].as_array().unwrap().len(),
+        3,
+        "the new one is not in that revision"
+    );
+    assert_eq!(
+        second["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
+    let selected = world
+        .get(&format!("{MAPS}?fieldSelector=metadata.name%3Dm3"))
+        .await
+        .expect(200);
     assert_eq!(selected["items"].as_array().unwrap().len(), 1);
     assert!(selected["items"][0].get("kind").is_none());
-    let future = world.get(&format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Sometimes")).await;
+    let future = world
+        .get(&format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Sometimes"))
+        .await;
     future.expect(422);
 }
 
@@ -134,10 +186,17 @@ async fn finalizers_hold_and_dry_runs_do_nothing() {
     world.post(MAPS, &held).await.expect(201);
     world.delete(&format!("{MAPS}/x?dryRun=All")).await.expect(200);
     let path = format!("{MAPS}/x");
-    assert!(world.get(&path).await.expect(200)["metadata"].get("deletionTimestamp").is_none());
+    assert!(
+        world.get(&path).await.expect(200)["metadata"]
+            .get("deletionTimestamp")
+            .is_none()
+    );
     world.delete(&path).await.expect(200);
     assert!(world.get(&path).await.expect(200)["metadata"]["deletionTimestamp"].is_string());
-    world.patch("merge-patch+json", &path, &json!({"metadata": {"finalizers": null}})).await.expect(200);
+    world
+        .patch("merge-patch+json", &path, &json!({"metadata": {"finalizers": null}}))
+        .await
+        .expect(200);
     world.get(&path).await.expect(404);
 }
 
@@ -153,11 +212,20 @@ async fn services_get_addresses_and_ports_once() {
     let ip = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
     assert!(ip.starts_with("10.96."), "{ip}");
     assert!(made["spec"]["ports"][0]["nodePort"].as_i64().unwrap() >= 30000);
-    world.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{ip}")).await.expect(200);
+    world
+        .get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{ip}"))
+        .await
+        .expect(200);
     world.post(path, &service("b", json!(ip))).await.expect(422);
     let bare = json!({"spec": {"ports": [{"port": 80, "name": "http"}]}});
-    let patched = world.patch("merge-patch+json", &format!("{path}/a"), &bare).await.expect(200);
-    assert_eq!(patched["spec"]["ports"][0]["nodePort"], made["spec"]["ports"][0]["nodePort"]);
+    let patched = world
+        .patch("merge-patch+json", &format!("{path}/a"), &bare)
+        .await
+        .expect(200);
+    assert_eq!(
+        patched["spec"]["ports"][0]["nodePort"],
+        made["spec"]["ports"][0]["nodePort"]
+    );
     world.delete(&format!("{path}/a")).await.expect(200);
     world.post(path, &service("b", json!(ip))).await.expect(201);
 }
@@ -178,13 +246,25 @@ async fn pods_are_bound_and_end_with_grace() {
     assert!(volume.starts_with("kube-api-access-"), "{volume}");
     let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
                          "target": {"kind": "Node", "name": "n1"}});
-    world.post(&format!("{path}/{name}/binding"), &binding).await.expect(201);
-    let bound = world.get(&format!("{path}?fieldSelector=spec.nodeName%3Dn1")).await.expect(200);
+    world
+        .post(&format!("{path}/{name}/binding"), &binding)
+        .await
+        .expect(201);
+    let bound = world
+        .get(&format!("{path}?fieldSelector=spec.nodeName%3Dn1"))
+        .await
+        .expect(200);
     assert_eq!(bound["items"].as_array().unwrap().len(), 1);
-    world.post(&format!("{path}/{name}/binding"), &binding).await.expect(409);
+    world
+        .post(&format!("{path}/{name}/binding"), &binding)
+        .await
+        .expect(409);
     let deleted = world.delete(&format!("{path}/{name}")).await.expect(200);
     assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], 30);
-    world.delete(&format!("{path}/{name}?gracePeriodSeconds=0")).await.expect(200);
+    world
+        .delete(&format!("{path}/{name}?gracePeriodSeconds=0"))
+        .await
+        .expect(200);
     world.get(&format!("{path}/{name}")).await.expect(404);
     let unscheduled = world.post(path, &pod).await.expect(201);
     let name = unscheduled["metadata"]["name"].as_str().unwrap();
@@ -201,11 +281,23 @@ async fn scale_is_an_object_of_its_own() {
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
     world.post(path, &deployment).await.expect(201);
     let scale = world.get(&format!("{path}/d/scale")).await.expect(200);
-    assert_eq!((&scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!(2), &json!("a=b")));
-    let out = world.patch("merge-patch+json", &format!("{path}/d/scale"), &json!({"spec": {"replicas": 5}})).await;
+    assert_eq!(
+        (&scale["spec"]["replicas"], &scale["status"]["selector"]),
+        (&json!(2), &json!("a=b"))
+    );
+    let out = world
+        .patch(
+            "merge-patch+json",
+            &format!("{path}/d/scale"),
+            &json!({"spec": {"replicas": 5}}),
+        )
+        .await;
     assert_eq!(out.expect(200)["spec"]["replicas"], 5);
     let object = world.get(&format!("{path}/d")).await.expect(200);
-    assert_eq!((&object["spec"]["replicas"], &object["metadata"]["generation"]), (&json!(5), &json!(2)));
+    assert_eq!(
+        (&object["spec"]["replicas"], &object["metadata"]["generation"]),
+        (&json!(5), &json!(2))
+    );
 }
 
 #[tokio::test]
@@ -213,9 +305,15 @@ async fn namespaces_go_in_order() {
     let world = World::new().await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
     world.post("/api/v1/namespaces", &namespace).await.expect(201);
-    world.post("/api/v1/namespaces/none/configmaps", &map("x")).await.expect(404);
+    world
+        .post("/api/v1/namespaces/none/configmaps", &map("x"))
+        .await
+        .expect(404);
     world.delete("/api/v1/namespaces/n").await.expect(200);
-    let refused = world.post("/api/v1/namespaces/n/configmaps", &map("x")).await.expect(403);
+    let refused = world
+        .post("/api/v1/namespaces/n/configmaps", &map("x"))
+        .await
+        .expect(403);
     assert_eq!(refused["details"]["causes"][0]["reason"], "NamespaceTerminating");
     let mut last = world.get("/api/v1/namespaces/n").await.expect(200);
     assert_eq!(last["status"]["phase"], "Terminating");

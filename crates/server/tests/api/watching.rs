@@ -23,10 +23,15 @@ struct Stream {
 
 impl Stream {
     async fn open(world: &World, query: &str) -> Stream {
-        let request = Request::get(format!("{MAPS}?watch=true&{query}")).body(Full::<Bytes>::default()).unwrap();
+        let request = Request::get(format!("{MAPS}?watch=true&{query}"))
+            .body(Full::<Bytes>::default())
+            .unwrap();
         let response = world.send(User::admin(), request).await;
         assert_eq!(response.status(), 200);
-        Stream { body: response.into_body(), rest: Vec::new() }
+        Stream {
+            body: response.into_body(),
+            rest: Vec::new(),
+        }
     }
 
     /// The next event; none at the end.
@@ -36,14 +41,20 @@ impl Stream {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let frame = tokio::time::timeout(Duration::from_secs(5), self.body.frame()).await.expect("an event in time");
+            let frame = tokio::time::timeout(Duration::from_secs(5), self.body.frame())
+                .await
+                .expect("an event in time");
             self.rest.extend_from_slice(&frame?.unwrap().into_data().unwrap());
         }
     }
 
     async fn expect(&mut self, kind: &str, name: &str) {
         let event = self.next().await.unwrap();
-        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!(kind), &json!(name)), "{event}");
+        assert_eq!(
+            (&event["type"], &event["object"]["metadata"]["name"]),
+            (&json!(kind), &json!(name)),
+            "{event}"
+        );
     }
 }
 
@@ -58,8 +69,14 @@ async fn events_come_in_order_and_enter_and_leave_selections() {
     let mut one = Stream::open(&world, &format!("resourceVersion={revision}&labelSelector=l%3D1")).await;
     world.post(MAPS, &map("new", "2")).await.expect(201);
     let path = format!("{MAPS}/new");
-    world.patch("merge-patch+json", &path, &json!({"metadata": {"labels": {"l": "1"}}})).await.expect(200);
-    world.patch("merge-patch+json", &path, &json!({"metadata": {"labels": {"l": "2"}}})).await.expect(200);
+    world
+        .patch("merge-patch+json", &path, &json!({"metadata": {"labels": {"l": "1"}}}))
+        .await
+        .expect(200);
+    world
+        .patch("merge-patch+json", &path, &json!({"metadata": {"labels": {"l": "2"}}}))
+        .await
+        .expect(200);
     world.delete(&path).await.expect(200);
     for kind in ["ADDED", "MODIFIED", "MODIFIED", "DELETED"] {
         all.expect(kind, "new").await;
@@ -77,10 +94,23 @@ async fn initial_events_end_with_a_bookmark() {
     stream.expect("ADDED", "x").await;
     let mark = stream.next().await.unwrap();
     assert_eq!(mark["type"], "BOOKMARK");
-    assert_eq!(mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    assert_eq!(
+        mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
     let list = world.get(MAPS).await.expect(200);
-    assert_eq!(mark["object"]["metadata"]["resourceVersion"], list["metadata"]["resourceVersion"]);
-    assert_eq!(stream.next().await.unwrap()["type"], "BOOKMARK", "one more before the timeout");
+    assert_eq!(
+        mark["object"]["metadata"]["resourceVersion"],
+        list["metadata"]["resourceVersion"]
+    );
+    assert_eq!(
+        stream.next().await.unwrap()["type"],
+        "BOOKMARK",
+        "one more before the timeout"
+    );
     assert_eq!(stream.next().await, None);
-    world.get(&format!("{MAPS}?watch=true&sendInitialEvents=true")).await.expect(422);
+    world
+        .get(&format!("{MAPS}?watch=true&sendInitialEvents=true"))
+        .await
+        .expect(422);
 }

@@ -58,7 +58,11 @@ impl World {
         let response = self.send(user, request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer { code: parts.status, headers: parts.headers, bytes }
+        Answer {
+            code: parts.status,
+            headers: parts.headers,
+            bytes,
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -66,35 +70,52 @@ impl World {
     }
 
     pub(crate) async fn get_as(&self, user: User, path: &str, accept: &str) -> Answer {
-        let request = Request::get(path).header("accept", accept).body(Full::default()).unwrap();
+        let request = Request::get(path)
+            .header("accept", accept)
+            .body(Full::default())
+            .unwrap();
         self.read(user, request).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.write(User::admin(), Method::POST, path, "application/json", body).await
+        self.write(User::admin(), Method::POST, path, "application/json", body)
+            .await
     }
 
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
-        self.write(User::admin(), Method::PUT, path, "application/json", body).await
+        self.write(User::admin(), Method::PUT, path, "application/json", body)
+            .await
     }
 
     pub(crate) async fn patch(&self, kind: &str, path: &str, body: &Value) -> Answer {
-        self.write(User::admin(), Method::PATCH, path, &format!("application/{kind}"), body).await
+        self.write(User::admin(), Method::PATCH, path, &format!("application/{kind}"), body)
+            .await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
-        self.read(User::admin(), Request::delete(path).body(Full::default()).unwrap()).await
+        self.read(User::admin(), Request::delete(path).body(Full::default()).unwrap())
+            .await
     }
 
     pub(crate) async fn write(&self, user: User, method: Method, path: &str, content: &str, body: &Value) -> Answer {
         let bytes = Bytes::from(serde_json::to_vec(body).unwrap());
-        let request = Request::builder().method(method).uri(path).header("content-type", content);
-        self.read(user, request.header("user-agent", "test/1").body(Full::new(bytes)).unwrap()).await
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content);
+        self.read(
+            user,
+            request.header("user-agent", "test/1").body(Full::new(bytes)).unwrap(),
+        )
+        .await
     }
 
     /// Makes the default service account of a namespace, as a controller would.
     pub(crate) async fn default_account(&self, namespace: &str) {
-        let account = serde_json::json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
-        self.post(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &account).await.expect(201);
+        let account =
+            serde_json::json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        self.post(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &account)
+            .await
+            .expect(201);
     }
 }

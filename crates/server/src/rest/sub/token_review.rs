@@ -11,7 +11,7 @@ use crate::rest::decode;
 use crate::rest::options::WriteOptions;
 
 /// Answers TokenReview.
-pub(super) fn review(call: &Call) -> Result<Answer, Status> {
+pub(super) async fn review(call: &Call) -> Result<Answer, Status> {
     let mut object = decode::object(call, &WriteOptions::parse(call, "CreateOptions")?)?;
     let presented = text(&object, &["spec", "token"]).to_owned();
     if presented.is_empty() {
@@ -24,7 +24,7 @@ pub(super) fn review(call: &Call) -> Result<Answer, Status> {
         .cloned()
         .unwrap_or_default();
     let audiences: Vec<String> = audiences.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    object["status"] = match token::authenticate(&call.core, &presented, &audiences) {
+    object["status"] = match token::authenticate(&call.core, &presented, &audiences).await {
         Ok(found) => json!({"authenticated": true, "user": found.user.to_json(), "audiences": found.audiences}),
         Err(why) => json!({"authenticated": false, "error": format!("[invalid bearer token, {why}]"), "user": {}}),
     };
