@@ -54,18 +54,14 @@ pub(crate) async fn put(
     extra: Extra,
 ) -> Result<Committed, Status> {
     let ttl = ttl(core, kind);
-    run(
-        core,
-        key.clone(),
-        expected,
-        Op::Put {
-            key,
-            value: stored,
-            ttl,
-        },
-        extra,
-    )
-    .await
+    let op = Op::Put {
+        key: key.clone(),
+        value: stored,
+        ttl,
+    };
+    let committed = run(core, key, expected, op, extra).await?;
+    settle(core, kind, &committed).await?;
+    Ok(committed)
 }
 
 /// Removes an object that is at `expected` now.
