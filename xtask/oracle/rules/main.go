@@ -50,11 +50,10 @@ type cause struct {
 }
 
 type column struct {
-	Name        string `json:"name"`
-	Type        string `json:"type"`
-	Format      string `json:"format"`
-	Description string `json:"description"`
-	Priority    int32  `json:"priority"`
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Format   string `json:"format"`
+	Priority int32  `json:"priority"`
 }
 
 type both interface {
@@ -196,7 +195,7 @@ func table(tables *printers.HumanReadableGenerator, object runtime.Object) (answ
 	}
 	reply := answer{Now: time.Now().UTC().Format(time.RFC3339)}
 	for _, c := range t.ColumnDefinitions {
-		reply.Columns = append(reply.Columns, column{c.Name, c.Type, c.Format, c.Description, c.Priority})
+		reply.Columns = append(reply.Columns, column{c.Name, c.Type, c.Format, c.Priority})
 	}
 	for _, row := range t.Rows {
 		reply.Cells = append(reply.Cells, row.Cells)

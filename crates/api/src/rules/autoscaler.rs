@@ -51,7 +51,6 @@ impl Rules for HorizontalPodAutoscaler {
             status.or("currentReplicas", 0);
         }
         status.or("desiredReplicas", 0);
-        status.or("currentMetrics", Value::Null);
     }
 
     fn prepare_create(&self, object: &mut Value) {

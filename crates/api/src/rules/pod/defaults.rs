@@ -120,7 +120,6 @@ pub(crate) const VOLUME_DEFAULTS: &[(&str, Fill)] = &[
         source.each("items").for_each(field_reference);
     }),
     ("projected", |source| {
-        source.or("sources", Value::Null);
         source.or("defaultMode", 0o644);
         for each in source.each("sources") {
             if let Some(token) = each.there("serviceAccountToken") {
