@@ -145,21 +145,18 @@ fn choose_base<'a>(
         };
     };
     let reaches = |revision: Revision| first.header.revision <= revision;
-    let known = states.iter().rev().find(|state| state.header.revision <= compacted);
-    let base = match known {
-        Some(state) => Some(state),
-        None if reaches(FIRST) => None,
-        None => states.first(),
-    };
-    let revision = base.map_or(FIRST, |state| state.header.revision);
-    if !reaches(revision) {
-        let detail = format!(
-            "the log begins at revision {}, after {revision}: a file is missing",
-            first.header.revision
-        );
-        return Err(damaged(&first.name, 0, &detail));
+    // One that the log does not follow was given up, and its removal is not durable; a later one took its place.
+    let mut usable = states.iter().filter(|state| reaches(state.header.revision));
+    let known = usable.clone().rev().find(|state| state.header.revision <= compacted);
+    match known.or_else(|| if reaches(FIRST) { None } else { usable.next() }) {
+        None if !reaches(FIRST) => {
+            let begin = first.header.revision;
+            let detail =
+                format!("the log begins after revision {begin} and there is no checkpoint of it: a file is missing");
+            Err(damaged(&first.name, 0, &detail))
+        }
+        base => Ok(Some(base)),
     }
-    Ok(Some(base))
 }
 
 /// Takes the segments in, one after the other.

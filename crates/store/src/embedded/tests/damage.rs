@@ -5,6 +5,8 @@ use meta::Revision;
 use super::sim::Sim;
 use super::{block_on, small};
 use crate::embedded::Options;
+use crate::embedded::checkpoint::{Checkpoint, Writing};
+use crate::embedded::segment::Segment;
 use crate::{Embedded, Error, Range, Record, Store, Txn};
 
 const TXNS: u64 = 12;
@@ -126,8 +128,8 @@ fn damage_in_an_earlier_file_is_noticed() {
     }
 }
 
-#[test]
-fn a_damaged_checkpoint_is_noticed() {
+/// The files of a store whose log no longer reaches back to its beginning, and where the checkpoint is among them.
+fn with_a_base() -> (Vec<(String, Vec<u8>)>, usize) {
     let options = Options {
         segment_bytes: 100,
         checkpoint_bytes: 200,
@@ -135,31 +137,29 @@ fn a_damaged_checkpoint_is_noticed() {
         ..small()
     };
     let (disk, _) = written(&options, false);
-    let disk = {
-        // The housekeeper needs a moment.
-        let store = Embedded::open_on(disk.media(), options).expect("open");
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while !disk
-            .names()
-            .iter()
-            .any(|name| name.starts_with("state-") && !name.ends_with(".tmp"))
-        {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "no checkpoint: {:?}",
-                disk.names()
-            );
-            std::thread::sleep(std::time::Duration::from_millis(5));
+    let store = Embedded::open_on(disk.media(), options).expect("open");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // The housekeeper needs a moment, and history moves only when something is written.
+    loop {
+        assert!(std::time::Instant::now() < deadline, "no base: {:?}", disk.names());
+        block_on(store.commit(Txn::new().put("/more", "x"))).expect("commit");
+        if !disk.names().contains(&Segment::name_of(0)) {
+            break;
         }
-        drop(store);
-        disk
-    };
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    drop(store);
+    // Opening removes what else may be under way.
+    drop(Embedded::open_on(disk.media(), Options::default()).expect("open again"));
     let files = disk.files();
-    records(&Sim::of(&files)).expect("whole");
-    let state = files
-        .iter()
-        .position(|(name, _)| name.starts_with("state-"))
-        .expect("a checkpoint");
+    let state = files.iter().position(|(name, _)| name.starts_with("state-"));
+    (files, state.expect("a checkpoint"))
+}
+
+#[test]
+fn a_damaged_checkpoint_is_noticed() {
+    let (files, state) = with_a_base();
+    assert_eq!(records(&Sim::of(&files)).expect("whole").len() as u64, TXNS + 1);
     for at in 0..files[state].1.len() {
         let mut damaged = files.clone();
         damaged[state].1[at] ^= 0x10;
@@ -169,4 +169,23 @@ fn a_damaged_checkpoint_is_noticed() {
             "byte {at}: {opened:?}"
         );
     }
+    let mut missing = files;
+    missing.remove(state);
+    assert!(
+        matches!(records(&Sim::of(&missing)), Err(Error::Corrupt { .. })),
+        "missing"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_was_given_up_is_not_the_base() {
+    let (files, _) = with_a_base();
+    let disk = Sim::of(&files);
+    let writing = Writing::begin(&*disk.media(), Revision(2), Revision(1)).map(Writing::finish);
+    writing.expect("begin").expect("finish");
+    assert_eq!(records(&disk).expect("open").len() as u64, TXNS + 1);
+    assert!(
+        !disk.names().contains(&Checkpoint::name_of(Revision(2))),
+        "it is removed"
+    );
 }

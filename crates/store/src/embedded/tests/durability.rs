@@ -138,7 +138,7 @@ async fn check(store: &Embedded, known: &mut [Known]) -> Result<(), String> {
 
 #[test]
 fn acknowledged_writes_survive_power_cuts() {
-    for seed in 0..400 {
+    for seed in 0..250 {
         if let Err(wrong) = lives(seed, false) {
             panic!("seed {seed}: {wrong}");
         }
