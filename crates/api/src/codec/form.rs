@@ -15,7 +15,8 @@ pub(super) fn is_kept(schema: &Schema, field: &Field, value: &Value) -> bool {
     }
 }
 
-/// Writes what Go writes of fields that weren't sent: structs that aren't pointers, and zero values without `omitempty`.
+/// Writes what Go writes of fields that weren't sent: structs that aren't pointers (a quantity is one), and zero values
+/// without `omitempty`.
 /// (Go writes missing lists and maps as null there; those are left out.)
 pub(super) fn fill(schema: &Schema, body: &Struct, object: &mut Map<String, Value>) {
     for field in &body.fields {
@@ -23,7 +24,8 @@ pub(super) fn fill(schema: &Schema, body: &Struct, object: &mut Map<String, Valu
             continue;
         }
         let ty = schema.get(field.ty);
-        if field.presence == Presence::OmitEmpty && !matches!(ty, Type::Struct(_)) || object.contains_key(&*field.name)
+        if field.presence == Presence::OmitEmpty && !matches!(ty, Type::Struct(_) | Type::Quantity)
+            || object.contains_key(&*field.name)
         {
             continue;
         }
