@@ -1,5 +1,7 @@
 //! Both sides of a tunnel over a pipe in memory.
 
+#![allow(clippy::unwrap_used)]
+
 use std::convert::Infallible;
 
 use bytes::{Bytes, BytesMut};

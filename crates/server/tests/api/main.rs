@@ -5,5 +5,6 @@
 mod access;
 mod network;
 mod objects;
+mod streams;
 mod watching;
 mod world;
