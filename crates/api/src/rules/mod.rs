@@ -87,6 +87,10 @@ pub struct Requester<'a> {
 /// The server calls, on create: [`default`](Rules::default) (also after admission changed the object),
 /// [`prepare_create`](Rules::prepare_create), [`validate_create`](Rules::validate_create),
 /// [`canonicalize`](Rules::canonicalize). On update the same with the stored object beside it.
+///
+/// Before that the server has filled in what no kind decides: on create the name, `uid` and `creationTimestamp` (a
+/// job's selector and a gated pod's condition are made of them), on update the old `generation`, `uid`,
+/// `creationTimestamp` and deletion marks.
 pub trait Rules: Sync {
     /// Whether objects of this kind live in a namespace.
     fn namespaced(&self) -> bool {
