@@ -13,7 +13,7 @@ mod scale;
 mod server_side;
 mod settle;
 #[cfg(test)]
-mod tests;
+pub(in crate::merge) mod tests;
 mod times;
 mod track;
 

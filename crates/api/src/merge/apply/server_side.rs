@@ -147,7 +147,7 @@ fn claim(
         return Ok(None);
     };
     let entry = &mut entries.entries[index];
-    let last = reconcile(target.schema, target.ty, entry.set()?);
+    let last = reconcile(target.schema, target.ty, entry.set()?).into_owned();
     let api_version = std::mem::replace(&mut entry.manager.api_version, manager.api_version.clone());
     entry.replace(set);
     Ok((!last.is_empty()).then_some(Last { api_version, set: last }))

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::managed::{Managed, Manager};
 use super::{Conflict, NEVER_OWNED, Target, conflict};
 use crate::merge::fields::FieldSet;
-use crate::merge::typed::{Comparison, compare, reconcile};
+use crate::merge::typed::{compare, reconcile};
 use crate::schema::TypeId;
 
 /// Why ownership couldn't be settled.
@@ -29,9 +29,10 @@ impl From<String> for Unsettled {
 struct Seen {
     api_version: String,
     ty: TypeId,
-    comparison: Comparison,
     /// What was modified or added.
     written: FieldSet,
+    /// The same and what was removed.
+    changed: FieldSet,
 }
 
 /// Takes the written and removed fields from all managers but one. Without force, written fields of others are
@@ -47,7 +48,7 @@ pub(super) fn settle(
     let mut settled = Vec::new();
     let mut forgotten = Vec::new();
     let mut conflicts = Vec::new();
-    if seen[0].comparison.is_same()
+    if seen[0].changed.is_empty()
         && managed
             .entries
             .iter()
@@ -64,18 +65,20 @@ pub(super) fn settle(
             forgotten.push(index);
             continue;
         };
-        if !entry.touches(&view.written) && !entry.touches(&view.comparison.removed) {
+        if !entry.touches(&view.changed) {
             continue;
         }
+        let manager = entry.manager.clone();
         let set = reconcile(target.schema, view.ty, entry.set()?);
-        let taken = set.intersection(&view.written);
-        for path in taken.paths() {
-            conflicts.push(Conflict {
-                manager: entry.manager.clone(),
-                path,
-            });
+        if !force {
+            for path in set.intersection(&view.written).paths() {
+                conflicts.push(Conflict {
+                    manager: manager.clone(),
+                    path,
+                });
+            }
         }
-        settled.push((index, set.difference(&taken).difference(&view.comparison.removed)));
+        settled.push((index, set.difference(&view.changed)));
     }
     if !force && !conflicts.is_empty() {
         conflict::sort(&mut conflicts);
@@ -127,10 +130,11 @@ fn see(target: &Target<'_>, api_version: &str, ty: TypeId, old: &Value, new: &Va
         _ => Cow::Owned(comparison.modified.union(&comparison.added)),
     }
     .into_owned();
+    let changed = written.union(&comparison.removed);
     Ok(Seen {
         api_version: api_version.into(),
         ty,
-        comparison,
         written,
+        changed,
     })
 }

@@ -1,6 +1,7 @@
 //! Ownership and apply over a small schema made by hand.
 
 use jiff::Timestamp;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -194,10 +195,12 @@ fn the_same_value_is_owned_together() {
     assert_eq!(world.owners().len(), 2);
     // The first gives it up, the second keeps it.
     world.apply("a", json!({"paused": true}));
-    assert_eq!(world.live()["spec"], json!({"replicas": 1, "paused": true}));
+    let spec = &world.live()["spec"];
+    assert_eq!((&spec["replicas"], &spec["paused"]), (&json!(1), &json!(true)));
     let nothing = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
     world.try_apply("b", &nothing, false).expect("applies");
-    assert_eq!(world.live()["spec"], json!({"paused": true}));
+    let spec = &world.live()["spec"];
+    assert_eq!((&spec["replicas"], &spec["paused"]), (&Value::Null, &json!(true)));
     assert_eq!(world.owners().len(), 1, "an owner of nothing is forgotten");
 }
 
@@ -213,8 +216,8 @@ fn what_is_applied_no_more_goes_with_its_defaults() {
     world.live = Some(defaulted);
     world.apply("me", json!({"template": {"spec": {"containers": [{"name": "c"}]}}}));
     assert_eq!(
-        world.live()["spec"],
-        json!({"template": {"spec": {"containers": [{"name": "c"}]}}})
+        world.live()["spec"]["template"]["spec"],
+        json!({"containers": [{"name": "c"}]})
     );
 }
 
@@ -500,4 +503,98 @@ fn the_owner_of_the_replicas_is_the_same_in_the_scale() {
         (&json!("hpa"), &json!("apps/v1"))
     );
     assert_eq!(back[1]["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
+}
+
+/// Specs of the sample, few enough values that two have things in common.
+pub(in crate::merge) fn spec() -> impl Strategy<Value = Value> {
+    let text = || prop::sample::select(vec!["a", "b", "c"]);
+    let maybe = |name: &'static str, value: BoxedStrategy<Value>| {
+        prop::option::of(value).prop_map(move |value| value.map(|value| (name.to_owned(), value)))
+    };
+    let object = |fields: Vec<Option<(String, Value)>>| Value::Object(fields.into_iter().flatten().collect());
+    let map = || {
+        prop::collection::btree_map("[k-m]", text(), 0..3)
+            .prop_map(|map| json!(map))
+            .boxed()
+    };
+    let env = (text(), text()).prop_map(|(name, value)| json!({"name": name, "value": value}));
+    let port =
+        (1..3, prop::option::of(prop::sample::select(vec!["TCP", "UDP"]))).prop_map(
+            |(port, protocol)| match protocol {
+                Some(protocol) => json!({"containerPort": port, "protocol": protocol}),
+                None => json!({"containerPort": port}),
+            },
+        );
+    let container = (
+        text().prop_map(|name| Some(("name".to_owned(), json!(name)))),
+        maybe("image", text().prop_map(Value::from).boxed()),
+        maybe("env", distinct(env, &["name"])),
+        maybe("ports", distinct(port, &["containerPort"])),
+    )
+        .prop_map(move |(name, image, env, ports)| object(vec![name, image, env, ports]));
+    let volume = (text(), any::<bool>()).prop_map(|(name, host)| match host {
+        true => json!({"name": name, "hostPath": {"path": "/"}}),
+        false => json!({"name": name, "emptyDir": {}}),
+    });
+    let pod = (
+        maybe("containers", distinct(container, &["name"])),
+        maybe("volumes", distinct(volume, &["name"])),
+        maybe(
+            "args",
+            prop::collection::vec(text(), 0..3).prop_map(|args| json!(args)).boxed(),
+        ),
+        maybe("nodeSelector", map()),
+    )
+        .prop_map(move |(containers, volumes, args, selector)| object(vec![containers, volumes, args, selector]));
+    (
+        maybe("replicas", (0..3).prop_map(Value::from).boxed()),
+        maybe("template", pod.prop_map(|spec| json!({"spec": spec})).boxed()),
+    )
+        .prop_map(move |(replicas, template)| object(vec![replicas, template]))
+}
+
+fn distinct(item: impl Strategy<Value = Value> + 'static, keys: &'static [&str]) -> BoxedStrategy<Value> {
+    prop::collection::vec(item, 0..4)
+        .prop_map(move |items| {
+            let mut out: Vec<Value> = Vec::new();
+            for item in items {
+                if !out.iter().any(|other| keys.iter().all(|key| other[key] == item[key])) {
+                    out.push(item);
+                }
+            }
+            Value::Array(out)
+        })
+        .boxed()
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_applied_twice_is_applied_once(first in spec(), theirs in spec(), mine in spec()) {
+        let mut world = World::new();
+        world.update("creator", Sample::object(first));
+        world.try_apply("them", &Sample::object(theirs), true).expect("forced");
+        world.try_apply("me", &Sample::object(mine.clone()), true).expect("forced");
+        let before = world.live().clone();
+        world.try_apply("me", &Sample::object(mine.clone()), false).expect("nobody else owns it now");
+        prop_assert_eq!(world.live(), &before);
+        // What I applied is there, and nothing is owned that isn't.
+        let sample = Sample::new();
+        let applied = crate::merge::typed::fields_of(&sample.schema, sample.ty, &Sample::object(mine));
+        let owned = crate::merge::fields::decode(&world.owner("me Apply").unwrap_or_else(|| json!({}))).expect("decodes");
+        prop_assert!(owned.is_subset(&applied));
+    }
+
+    #[test]
+    fn an_update_leaves_nobody_owning_what_is_gone(first in spec(), second in spec()) {
+        let mut world = World::new();
+        world.update("a", Sample::object(first));
+        world.update("b", Sample::object(second));
+        let live = crate::merge::typed::compare(
+            &world.sample.schema, world.sample.ty, &json!({}), world.live(),
+        ).expect("compares").added;
+        for (_, fields) in world.owners() {
+            let owned = crate::merge::fields::decode(&fields).expect("decodes");
+            prop_assert!(owned.is_subset(&live));
+        }
+    }
 }

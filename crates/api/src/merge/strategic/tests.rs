@@ -1,8 +1,10 @@
 //! Strategic merge over a small schema made by hand.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::merge::apply::tests::spec;
 use crate::merge::sample::Sample;
 
 fn patched(current: Value, patch: Value) -> Result<Value, Problem> {
@@ -134,4 +136,32 @@ fn a_diff_is_what_kubectl_sends() {
     }}}});
     assert_eq!(patch, expected);
     assert_eq!(strategic(&sample.schema, sample.ty, &old, &patch), Ok(new));
+}
+
+/// Without what is empty: a patch can't say the difference between an empty list and none.
+fn without_empty(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().map(|(name, value)| (name.clone(), without_empty(value)));
+            Value::Object(
+                kept.filter(|(_, value)| *value != json!({}) && *value != json!([]))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_empty).collect()),
+        scalar => scalar.clone(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_diff_leads_to_its_target(old in spec(), new in spec()) {
+        let sample = Sample::new();
+        let (old, new) = (Sample::object(old), Sample::object(new));
+        let patch = strategic_diff(&sample.schema, sample.ty, &old, &new).expect("diffs");
+        let result = strategic(&sample.schema, sample.ty, &old, &patch).expect("applies");
+        prop_assert_eq!(without_empty(&result), without_empty(&new));
+        let nothing = strategic_diff(&sample.schema, sample.ty, &new, &new).expect("diffs");
+        prop_assert_eq!(nothing, json!({}));
+    }
 }

@@ -19,11 +19,6 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Whether nothing differs.
-    pub(crate) fn is_same(&self) -> bool {
-        self.removed.is_empty() && self.modified.is_empty() && self.added.is_empty()
-    }
-
     /// Each set put through a function.
     pub(crate) fn map(self, filter: impl Fn(FieldSet) -> FieldSet) -> Self {
         Self {
