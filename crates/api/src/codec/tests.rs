@@ -165,6 +165,10 @@ fn yaml_is_read_as_kubectl_reads_it() {
         decoded.value["metadata"]["annotations"],
         json!({"a": "yes", "b": "2026-01-01"})
     );
+    for text in [r#" {"metadata": {"name": "a"}}"#, "{metadata: {name: a}}"] {
+        let decoded = decode(text.as_bytes(), ContentType::Yaml, &map, FieldValidation::Strict).unwrap();
+        assert_eq!(decoded.value["metadata"]["name"], "a");
+    }
 }
 
 #[test]
