@@ -1,0 +1,3 @@
+//! What tests of several rooms share. Nothing of it is in the product.
+
+pub mod leaks;
