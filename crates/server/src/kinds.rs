@@ -131,13 +131,6 @@ impl Kinds {
             .find(|kind| kind.resource.group == group && kind.resource.resource == plural)
     }
 
-    /// By what an object says of itself.
-    pub(crate) fn of(&self, api_version: &str, kind: &str) -> Option<&Arc<Kind>> {
-        self.all
-            .iter()
-            .find(|known| known.api_version == api_version && *known.row.kind == *kind)
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.all.iter()
     }

@@ -16,7 +16,6 @@ use serde_json::Value;
 
 use crate::core::Core;
 use crate::kinds::Kind;
-use crate::rest::Call;
 use crate::user::User;
 
 /// What is about to happen.
@@ -25,7 +24,6 @@ pub(crate) enum Operation {
     Create,
     Update,
     Delete,
-    Connect,
 }
 
 /// A write under review.
@@ -39,9 +37,6 @@ pub(crate) struct Review<'a> {
     pub(crate) subresource: &'a str,
     pub(crate) operation: Operation,
     pub(crate) old: Option<&'a Value>,
-    pub(crate) dry_run: bool,
-    /// The request, for its headers and warnings.
-    pub(crate) call: Option<&'a Call>,
 }
 
 impl Review<'_> {

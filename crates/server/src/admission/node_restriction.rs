@@ -33,9 +33,9 @@ impl Plugin for NodeRestriction {
             ("", "nodes", _) => own_node(review, node, object),
             ("", "serviceaccounts", "token") => token(review, node, object),
             ("coordination.k8s.io", "leases", _) => lease(review, node),
-            ("storage.k8s.io", "csinodes", _) if review.name != node => Err(review.forbidden(format!(
-                "can only access CSINode with the same name as the requesting node"
-            ))),
+            ("storage.k8s.io", "csinodes", _) if review.name != node => {
+                Err(review.forbidden("can only access CSINode with the same name as the requesting node"))
+            }
             _ => Ok(()),
         }
     }
@@ -170,7 +170,7 @@ fn token(review: &Review<'_>, node: &str, object: Option<&Value>) -> Result<(), 
         return Err(review.forbidden(format!("pod {name:?} not found")));
     };
     if object::uid(&pod) != uid {
-        return Err(review.forbidden(format!("node requested token bound to a pod with a different uid")));
+        return Err(review.forbidden("node requested token bound to a pod with a different uid"));
     }
     if object::text(&pod, &["spec", "nodeName"]) != node {
         return Err(review.forbidden("node requested token bound to a pod scheduled on a different node"));

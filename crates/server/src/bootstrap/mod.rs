@@ -31,11 +31,9 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Error> {
     let mut all = policy::made();
     all.extend(objects::cluster(&core.config, core.pki.ca.pem()));
     make(core, all).await?;
-    for endpoint in objects::endpoints(&core.config) {
-        // An address that can't be published (loopback) leaves the server usable from this machine.
-        if let Err(error) = ensure(core, &endpoint).await {
-            tracing::warn!(%error, "the server's endpoint is not published");
-        }
+    // A loopback address means nothing to pods, and Kubernetes' rules refuse it in an endpoint.
+    if !core.config.advertise_address.is_loopback() {
+        make(core, objects::endpoints(&core.config)).await?;
     }
     core.hub.fresh().await?;
     core.compile_policy();

@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     }
     let words: Vec<&str> = info.path.split('/').filter(|word| !word.is_empty()).collect();
     match words.as_slice() {
-        ["healthz" | "livez" | "readyz", rest @ ..] => Ok(health::check(core, &words[0], rest, query).await),
+        ["healthz" | "livez" | "readyz", rest @ ..] => Ok(health::check(core, words[0], rest, query).await),
         ["version"] => json_response(&version::info()),
         ["metrics"] => Ok(metrics(core)),
         ["openapi", rest @ ..] => openapi::serve(core, rest, parts, query),

@@ -51,14 +51,6 @@ impl Body {
     pub(crate) fn foreign(body: hyper::body::Incoming) -> Body {
         Body(Kind::Foreign(body))
     }
-
-    /// All bytes, if they are here already.
-    pub(crate) fn as_full(&self) -> Option<&Bytes> {
-        match &self.0 {
-            Kind::Full(Some(bytes)) => Some(bytes),
-            _ => None,
-        }
-    }
 }
 
 impl http_body::Body for Body {

@@ -60,10 +60,6 @@ impl TokenKey {
         header
     }
 
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
     pub(crate) fn encoding(&self) -> &EncodingKey {
         &self.encoding
     }

@@ -119,8 +119,6 @@ async fn prepare(
         subresource: "",
         operation: Operation::Create,
         old: None,
-        dry_run: options.dry_run,
-        call: Some(call),
     };
     call.core.admission.mutate(&review, object).await?;
     kind.rules.default(object);

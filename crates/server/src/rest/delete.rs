@@ -84,8 +84,6 @@ pub(crate) async fn one(
             subresource: "",
             operation: Operation::Delete,
             old: Some(&current.tree),
-            dry_run: options.dry_run,
-            call: Some(call),
         };
         call.core.admission.validate(&review, None).await?;
         match step(call, kind, options, current).await? {

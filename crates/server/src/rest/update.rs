@@ -245,8 +245,6 @@ async fn prepare(
         subresource: target.subresource,
         operation: Operation::Update,
         old: Some(old),
-        dry_run: options.dry_run,
-        call: Some(call),
     };
     call.core.admission.mutate(&review, object).await?;
     rules.default(object);

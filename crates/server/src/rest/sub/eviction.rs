@@ -103,7 +103,7 @@ fn spend(budget: &Value, pod: &str, ready: bool) -> Result<Wanted, Status> {
     let number = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
     let policy = text(budget, &["spec", "unhealthyPodEvictionPolicy"]);
     let healthy_enough = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
-    if !ready && (policy == "AlwaysAllow" || (policy != "AlwaysAllow" && healthy_enough)) {
+    if !ready && (policy == "AlwaysAllow" || healthy_enough) {
         return Ok(Wanted::of(budget.clone()));
     }
     let refuse = |why: String| {

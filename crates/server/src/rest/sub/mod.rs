@@ -20,7 +20,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Answer, Status> {
         return Ok(Answer::Raw(crate::endpoints::not_found()));
     };
     // A stream is opened by a GET (websocket) or a POST (SPDY).
-    if !known.verbs.iter().any(|verb| *verb == call.verb) {
+    if !known.verbs.contains(&call.verb) {
         return Err(Status::method_not_allowed(&call.kind.resource, call.verb));
     }
     let plural = call.kind.resource.resource.as_str();

@@ -103,7 +103,7 @@ fn of(plural: &str, object: &Value) -> Value {
         scale["spec"]["replicas"] = replicas.into();
     }
     let selector = match plural {
-        "replicationcontrollers" => object.pointer("/spec/selector").map(|map| map_text(map)),
+        "replicationcontrollers" => object.pointer("/spec/selector").map(map_text),
         _ => meta::labels::Selector::from_label_selector(object.pointer("/spec/selector"))
             .ok()
             .map(|selector| selector.to_string()),

@@ -33,8 +33,6 @@ pub(super) async fn request(call: &Call) -> Result<Answer, Status> {
         subresource: "token",
         operation: Operation::Create,
         old: None,
-        dry_run: false,
-        call: Some(call),
     };
     call.core.admission.validate(&review, Some(&request)).await?;
     let mut bound = Bound {
