@@ -45,6 +45,10 @@ pub(super) fn refresh(object: &mut Value, config: &Value) {
     if let Some(annotations) = annotations_mut(&mut config) {
         annotations.remove(ANNOTATION);
     }
+    let metadata = config.get_mut("metadata").and_then(Value::as_object_mut);
+    if let Some(metadata) = metadata.filter(|metadata| metadata.get("annotations").is_some_and(Value::is_null)) {
+        metadata.remove("annotations");
+    }
     let text = escaped(&config.to_string()) + "\n";
     let Some(annotations) = annotations_mut(object) else {
         return;

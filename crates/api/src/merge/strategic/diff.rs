@@ -11,6 +11,9 @@ use crate::schema::{Schema, TypeId};
 
 type Object = Map<String, Value>;
 
+/// What is new or changed in a list, what is deleted by value, and the new order.
+type Changes = (Vec<Value>, Vec<Value>, Vec<Value>);
+
 /// The patch that makes `new` out of `old`.
 pub(super) fn diff(schema: &Schema, ty: TypeId, old: &Value, new: &Value) -> Result<Value, Fault> {
     let (Value::Object(old), Value::Object(new)) = (old, new) else {
@@ -130,7 +133,7 @@ fn list_field(
 }
 
 /// What is added to a list of scalars, what is deleted from it, and its new order.
-fn scalars(old: &[Value], new: &[Value]) -> Result<(Vec<Value>, Vec<Value>, Vec<Value>), Fault> {
+fn scalars(old: &[Value], new: &[Value]) -> Result<Changes, Fault> {
     let missing_in = |items: &[Value], list: &[Value]| -> Vec<Value> {
         let mut out: Vec<Value> = Vec::new();
         for item in items {

@@ -12,7 +12,7 @@ mod shape;
 mod skeleton;
 mod validate;
 
-pub(crate) use compare::{Comparison, compare};
+pub(crate) use compare::compare;
 pub(crate) use ensure::ensure_named;
 pub(crate) use equal::same;
 pub(crate) use merge::merge;

@@ -84,10 +84,8 @@ impl Walk<'_> {
                     Err(reason) => return self.report(format!("element {index}: {reason}")),
                 }
             };
-            if list.list_type != ListType::Atomic {
-                if !seen.insert(element.clone()) {
-                    self.report(format!("duplicate entries for key {element}"));
-                }
+            if list.list_type != ListType::Atomic && !seen.insert(element.clone()) {
+                self.report(format!("duplicate entries for key {element}"));
             }
             self.path.push(element);
             self.node(list.element, item);
