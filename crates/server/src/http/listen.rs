@@ -20,8 +20,10 @@ use super::Body;
 use crate::authn::x509;
 use crate::user::User;
 
-/// How long a client may take for the handshake and for a request's head.
+/// How long a client may take for the handshake.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take for a request's head, the time between two requests of a kept connection included.
+const IDLE: Duration = Duration::from_secs(180);
 /// How long running requests get when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 /// A client holds one stream a watch, and a controller watches everything.
@@ -103,7 +105,7 @@ where
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder
         .http2()
         .timer(TokioTimer::new())
