@@ -94,16 +94,26 @@ pub(crate) fn unroute(host: &mut Socket, name: &str, address: Ipv4Addr) -> Resul
     }
 }
 
-/// Deletes a link; one that is gone already is no error.
-pub(crate) fn delete(host: &mut Socket, index: u32) -> Result<(), Error> {
-    let mut messages = Messages::default();
-    link::delete(&mut messages, index);
-    match host.transact(&messages) {
-        Err(refused) if refused.source.raw_os_error() != Some(libc::ENODEV) => {
-            Err(Error::kernel(refused.what, refused.source))
-        }
-        _ => Ok(()),
+/// Deletes links, all at once; those that are gone already are no error.
+pub(crate) fn delete(host: &mut Socket, indexes: &[u32], group: u32) -> Result<(), Error> {
+    let mut requests: Vec<Messages> = Vec::new();
+    for index in indexes {
+        let mut messages = Messages::default();
+        link::set_group(&mut messages, *index, group);
+        requests.push(messages);
     }
+    let mut messages = Messages::default();
+    link::delete_group(&mut messages, group);
+    requests.push(messages);
+    for messages in requests {
+        match host.transact(&messages) {
+            Err(refused) if !matches!(refused.source.raw_os_error(), Some(libc::ENODEV | libc::ESRCH)) => {
+                return Err(Error::kernel(refused.what, refused.source));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn find(host: &mut Socket, name: &str) -> Result<Option<link::Link>, Error> {

@@ -57,6 +57,11 @@ impl InstanceId {
         format!("{}{}", self.link_prefix(), base36(slot.0))
     }
 
+    /// The group into which links are put to be deleted together: a number that nobody else is likely to use.
+    pub(crate) fn doomed_group(&self) -> u32 {
+        1 << 31 | u32::from_str_radix(&self.0, 36).unwrap_or_default()
+    }
+
     /// The slot that a link of this instance belongs to.
     pub(crate) fn slot_of(&self, link: &str) -> Option<SlotId> {
         let digits = link.strip_prefix(&self.link_prefix())?;

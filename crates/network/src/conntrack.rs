@@ -47,12 +47,12 @@ pub(crate) fn forget(socket: &mut Socket, route: &mut Socket, touched: &Touched)
     Ok(())
 }
 
-/// Forgets all connections that lead to an address whose pod is gone: a client that comes by the same port again would
+/// Forgets all connections that lead to addresses whose pods are gone: a client that comes by the same port again would
 /// be led there.
-pub(crate) fn forget_address(socket: &mut Socket, address: Ipv4Addr) -> Result<(), Error> {
+pub(crate) fn forget_addresses(socket: &mut Socket, addresses: &HashSet<Ipv4Addr>) -> Result<(), Error> {
     for connection in list(socket)?
         .iter()
-        .filter(|connection| connection.answers.0 == address)
+        .filter(|connection| addresses.contains(&connection.answers.0))
     {
         delete(socket, connection)?;
     }

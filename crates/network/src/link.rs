@@ -140,15 +140,24 @@ pub(crate) fn no_ipv6_address(messages: &mut Messages, index: u32) {
     );
 }
 
-/// Deletes a link and its peer.
-pub(crate) fn delete(messages: &mut Messages, index: u32) {
+/// Puts a link into a group.
+pub(crate) fn set_group(messages: &mut Messages, index: u32, group: u32) {
     messages.push(
-        libc::RTM_DELLINK,
+        libc::RTM_NEWLINK,
         ACK,
-        format!("deleting link {index}"),
+        format!("grouping link {index}"),
         &link_header(index, 0),
-        |_| {},
+        |link| {
+            link.u32(libc::IFLA_GROUP, group);
+        },
     );
+}
+
+/// Deletes all links of a group, and their peers. The kernel waits once for all of them.
+pub(crate) fn delete_group(messages: &mut Messages, group: u32) {
+    messages.push(libc::RTM_DELLINK, ACK, "deleting links", &link_header(0, 0), |link| {
+        link.u32(libc::IFLA_GROUP, group);
+    });
 }
 
 /// Gives a link an address.

@@ -1,7 +1,7 @@
 //! The network of one instance on this host: opened, used, and closed again or removed. It ties the other modules
 //! together and holds the locks; what is done in the kernel is theirs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -101,7 +101,7 @@ impl Network {
         forward::allow(&mut netfilter, &config.instance)?;
         let network = Network {
             mtu,
-            reaper: start_reaper()?,
+            reaper: start_reaper(config.instance.doomed_group())?,
             route: Mutex::new(route),
             netfilter: Mutex::new(netfilter),
             ledger: Mutex::new(ledger),
@@ -240,15 +240,17 @@ impl Network {
                 ledger.release(slot)?;
             }
         }
-        for link in links {
-            let Some(slot) = self.config.instance.slot_of(&link.name) else {
-                continue;
-            };
-            if ledger.get(slot).is_none() {
-                attach::delete(&mut self.route.lock(), link.index)?;
-            }
+        let instance = &self.config.instance;
+        let unknown = |link: &&link::Link| {
+            instance
+                .slot_of(&link.name)
+                .is_some_and(|slot| ledger.get(slot).is_none())
+        };
+        let unknown: Vec<u32> = links.iter().filter(unknown).map(|link| link.index).collect();
+        if unknown.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        attach::delete(&mut self.route.lock(), &unknown, instance.doomed_group())
     }
 }
 
@@ -270,10 +272,11 @@ fn purge_kernel(instance: &InstanceId, errors: &mut Vec<Error>) -> Result<(), Er
     let mut route = open_socket(libc::NETLINK_ROUTE)?;
     let mut netfilter = open_socket(libc::NETLINK_NETFILTER)?;
     errors.extend(forward::disallow(&mut netfilter, instance).err());
-    for link in link::links(&mut route).map_err(|source| Error::kernel("listing links", source))? {
-        if instance.slot_of(&link.name).is_some() {
-            errors.extend(attach::delete(&mut route, link.index).err());
-        }
+    let links = link::links(&mut route).map_err(|source| Error::kernel("listing links", source))?;
+    let own = links.iter().filter(|link| instance.slot_of(&link.name).is_some());
+    let own: Vec<u32> = own.map(|link| link.index).collect();
+    if !own.is_empty() {
+        errors.extend(attach::delete(&mut route, &own, instance.doomed_group()).err());
     }
     let instances = host::instances(&mut netfilter)?;
     let Some(own) = instances.iter().find(|found| found.id == instance.as_str()) else {
@@ -307,7 +310,7 @@ fn make_table(
     config: &Config,
     note: &Note,
     old: Option<&Note>,
-) -> Result<std::collections::HashSet<String>, Error> {
+) -> Result<HashSet<String>, Error> {
     let table = config.instance.table();
     if old != Some(note) {
         let mut batch = Batch::new(&table);
@@ -342,22 +345,31 @@ fn make_table(
 }
 
 /// Starts the thread that cleans up after detached slots: deleting a link takes the kernel tens of milliseconds, for
-/// which nobody should wait. It has sockets of its own, and ends with the network.
-fn start_reaper() -> Result<Sender<Chore>, Error> {
+/// which nobody should wait. Those that come in meanwhile are deleted together. It has sockets of its own, and ends with
+/// the network.
+fn start_reaper(group: u32) -> Result<Sender<Chore>, Error> {
     let (sender, chores): (Sender<Chore>, Receiver<Chore>) = channel();
     let (mut route, mut netfilter) = (open_socket(libc::NETLINK_ROUTE)?, open_socket(libc::NETLINK_NETFILTER)?);
     std::thread::spawn(move || {
-        for chore in chores {
-            match chore {
-                Chore::Delete(index, address) => {
-                    let deleted = attach::delete(&mut route, index);
-                    if let Err(error) = deleted.and(conntrack::forget_address(&mut netfilter, address)) {
-                        tracing::warn!(%error, "cleaning up after a detached slot failed");
+        while let Ok(first) = chores.recv() {
+            let (mut links, mut addresses, mut waiting) = (Vec::new(), HashSet::new(), Vec::new());
+            for chore in std::iter::once(first).chain(chores.try_iter()) {
+                match chore {
+                    Chore::Delete(index, address) => {
+                        links.push(index);
+                        addresses.insert(address);
                     }
+                    Chore::Report(done) => waiting.push(done),
                 }
-                Chore::Report(done) => {
-                    let _ = done.send(());
+            }
+            if !links.is_empty() {
+                let deleted = attach::delete(&mut route, &links, group);
+                if let Err(error) = deleted.and(conntrack::forget_addresses(&mut netfilter, &addresses)) {
+                    tracing::warn!(%error, "cleaning up after detached slots failed");
                 }
+            }
+            for done in waiting {
+                let _ = done.send(());
             }
         }
     });
