@@ -9,6 +9,9 @@ mod exec;
 mod mounts;
 mod process;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use container::{Place, container, park};
 pub(crate) use exec::{Target, exec};
 use shim::plan::{HEADER, MAGIC, Op, VERSION};

@@ -27,6 +27,27 @@ impl World {
     }
 
     pub(crate) async fn with(namespaces: Namespaces) -> Self {
+        let world = Self::without_sandbox().await;
+        world
+            .engine
+            .sandbox_prepare(world.sandbox.clone(), namespaces)
+            .await
+            .unwrap();
+        let claim = Claim {
+            owner: "pod".into(),
+            hostname: Some("here".into()),
+            ..Claim::default()
+        };
+        world.engine.sandbox_claim(&world.sandbox, claim).await.unwrap();
+        world
+    }
+
+    /// The cgroup that all is in.
+    pub(crate) fn parent(&self) -> &str {
+        &self.config.cgroup_parent
+    }
+
+    pub(crate) async fn without_sandbox() -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests make namespaces and cgroups: run them as root"
@@ -47,13 +68,6 @@ impl World {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let engine = Engine::open(config.clone()).await.unwrap();
         let sandbox = SandboxId::new("slot").unwrap();
-        engine.sandbox_prepare(sandbox.clone(), namespaces).await.unwrap();
-        let claim = Claim {
-            owner: "pod".into(),
-            hostname: Some("here".into()),
-            ..Claim::default()
-        };
-        engine.sandbox_claim(&sandbox, claim).await.unwrap();
         Self {
             engine,
             dir,

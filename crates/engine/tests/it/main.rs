@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod exec;
+mod faults;
 mod harness;
 mod inside;
 mod life;
