@@ -92,7 +92,8 @@ async fn recreate_replaces_all_pods() {
     plane.patch(DEPLOYMENT, image).await;
     plane
         .until("both anew", DEPLOYMENT, |seen| {
-            seen["status"]["updatedReplicas"] == 2
+            seen["status"]["observedGeneration"] == seen["metadata"]["generation"]
+                && seen["status"]["updatedReplicas"] == 2
                 && seen["status"]["availableReplicas"] == 2
                 && seen["status"]["replicas"] == 2
         })
