@@ -67,14 +67,21 @@ impl Server {
 
     /// A kubeconfig for the administrator, for the server at `url`.
     pub fn admin_kubeconfig(&self, name: &str, url: &str) -> Result<String, pki::Error> {
-        let client = self.core.pki.ca.client("kubernetes-admin", &[crate::user::MASTERS])?;
+        let client = self
+            .core
+            .pki
+            .ca
+            .client("kubernetes-admin", Some(crate::user::MASTERS))?;
         Ok(kubeconfig::text(name, url, self.core.pki.ca.pem(), &client))
     }
 
     /// A kubeconfig with which a node asks for its own certificate: good for nothing but that.
     pub fn bootstrap_kubeconfig(&self, name: &str, url: &str) -> Result<String, pki::Error> {
-        let groups = ["system:bootstrappers", "system:bootstrappers:gantry:nodes"];
-        let client = self.core.pki.ca.client("system:bootstrap:gantry", &groups)?;
+        let client = self
+            .core
+            .pki
+            .ca
+            .client("system:bootstrap:gantry", Some("system:bootstrappers"))?;
         Ok(kubeconfig::text(name, url, self.core.pki.ca.pem(), &client))
     }
 }

@@ -66,13 +66,14 @@ impl Ca {
         &self.key_pem
     }
 
-    /// A client certificate: who is the common name, in which groups the organizations.
-    pub fn client(&self, name: &str, groups: &[&str]) -> Result<ClientCert, Error> {
+    /// A client certificate: who is the common name, in which group the organization. One group at most: the library
+    /// holds each part of a name once.
+    pub fn client(&self, name: &str, group: Option<&str>) -> Result<ClientCert, Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        for group in groups {
-            params.distinguished_name.push(DnType::OrganizationName, *group);
+        if let Some(group) = group {
+            params.distinguished_name.push(DnType::OrganizationName, group);
         }
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -88,7 +88,7 @@ async fn logs_and_exec_travel_the_nodes_tunnel() {
     let log = "/api/v1/namespaces/default/pods/p/log?tailLines=5&follow=true&other=x";
     assert_eq!(world.get(log).await.code, 503, "the node has no tunnel yet");
 
-    let stranger = world.server.pki().ca().client("jane", &[]).unwrap();
+    let stranger = world.server.pki().ca().client("jane", None).unwrap();
     let refused = tunnel::dial(connect(&world, address, &stranger).await, "server")
         .await
         .unwrap_err();
@@ -100,7 +100,7 @@ async fn logs_and_exec_travel_the_nodes_tunnel() {
         .server
         .pki()
         .ca()
-        .client("system:node:n1", &["system:nodes"])
+        .client("system:node:n1", Some("system:nodes"))
         .unwrap();
     let upgraded = tunnel::dial(connect(&world, address, &client).await, "server")
         .await
@@ -121,7 +121,7 @@ async fn logs_and_exec_travel_the_nodes_tunnel() {
 
     let path = "/api/v1/namespaces/default/pods/p/exec?command=tr&command=a%20b&stdin=true&stdout=true";
     world.get(path).await.expect(400);
-    let admin = world.server.pki().ca().client("admin", &["system:masters"]).unwrap();
+    let admin = world.server.pki().ca().client("admin", Some("system:masters")).unwrap();
     let request = Request::get(format!("wss://{address}{path}"))
         .header("host", address.to_string())
         .header("connection", "Upgrade")
