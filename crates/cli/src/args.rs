@@ -1,0 +1,212 @@
+//! What can be typed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use ipnet::Ipv4Net;
+
+/// One machine, or many, as one computer that speaks the Kubernetes API.
+#[derive(Parser, Debug)]
+#[command(name = "gantry", version = crate::VERSION, max_term_width = 100)]
+#[command(after_help = "Example:\n  gantry up --demo\n  kubectl --context gantry get pods -A")]
+pub struct Cli {
+    /// Where this instance keeps everything. Several instances live on one machine with a directory each.
+    #[arg(
+        long,
+        global = true,
+        env = "GANTRY_DATA_DIR",
+        default_value = "/var/lib/gantry",
+        value_name = "DIR"
+    )]
+    pub data_dir: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Start what isn't running, and wait until the node is ready.
+    #[command(
+        after_help = "Example:\n  gantry up\n  gantry up --listen 127.0.0.1:7443 --data-dir /tmp/second --pod-cidr 10.245.0.0/16 --service-cidr 10.97.0.0/16"
+    )]
+    Up(UpArgs),
+    /// Stop pods and processes.
+    #[command(after_help = "Example:\n  gantry down\n  gantry down --purge    # and remove every trace")]
+    Down {
+        /// Also remove all files: images, objects, keys. There is no way back.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Show what runs, where, and how healthy it is.
+    #[command(after_help = "Example:\n  gantry status\n  gantry status -o json")]
+    Status {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Images on this machine: import, build, list, remove.
+    #[command(after_help = "Example:\n  gantry image build -t shop:v1 ./shop\n  gantry image ls")]
+    Image {
+        /// What to do with images.
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// Run the server in the foreground, for a service manager.
+    #[command(after_help = "Example:\n  gantry server --listen 0.0.0.0:6443")]
+    Server(SettingsArgs),
+    /// Run this machine's node in the foreground, for a service manager.
+    #[command(after_help = "Example:\n  gantry node --node-name web-1")]
+    Node(SettingsArgs),
+    /// Keep server and node running; `up` starts it.
+    #[command(hide = true)]
+    Supervise,
+    /// Print the version.
+    #[command(after_help = "Example:\n  gantry version")]
+    Version,
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  gantry completion bash > /etc/bash_completion.d/gantry")]
+    Completion {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// How `status` prints.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What `up` takes.
+#[derive(Args, Debug, Clone)]
+pub struct UpArgs {
+    /// The instance's settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Deploy a web application and show its answer.
+    #[arg(long)]
+    pub demo: bool,
+    /// How long to wait until the node is ready (and the demo answers).
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub wait: Duration,
+    /// Leave the user's kubeconfig alone.
+    #[arg(long)]
+    pub no_kubeconfig: bool,
+}
+
+/// Settings that an instance keeps; what isn't given stays as it was at the last start.
+#[derive(Args, Debug, Clone, Default)]
+pub struct SettingsArgs {
+    /// Where the server listens [default: 0.0.0.0:6443].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The address under which others reach the server [default: the one that leads to the world].
+    #[arg(long, value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
+    /// Addresses for pods; each node gets a part [default: 10.244.0.0/16].
+    #[arg(long, value_name = "CIDR")]
+    pub pod_cidr: Option<Ipv4Net>,
+    /// Addresses for Services [default: 10.96.0.0/16].
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Option<Ipv4Net>,
+    /// This machine's name in the cluster [default: the host's name].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+}
+
+/// What to do with images.
+#[derive(Subcommand, Debug)]
+pub enum ImageCommand {
+    /// Import an OCI layout or a docker-save archive.
+    #[command(
+        after_help = "Example:\n  docker save shop:v1 | gantry image import -\n  gantry image import ./layout --name shop:v1"
+    )]
+    Import {
+        /// A directory, a tar (also compressed), or - for standard input.
+        source: PathBuf,
+        /// The name for an archive of one image.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Build an image from a Dockerfile.
+    #[command(after_help = "Example:\n  gantry image build -t shop:v1 ./shop")]
+    Build {
+        /// The image's name.
+        #[arg(short, long)]
+        tag: String,
+        /// The Dockerfile [default: DIR/Dockerfile].
+        #[arg(short, long)]
+        file: Option<PathBuf>,
+        /// The directory whose files the Dockerfile may copy.
+        dir: PathBuf,
+    },
+    /// List the images.
+    #[command(after_help = "Example:\n  gantry image ls", visible_alias = "list")]
+    Ls {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Remove images.
+    #[command(after_help = "Example:\n  gantry image rm shop:v1")]
+    Rm {
+        /// Their names.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+/// `90s`, `2m`, `500ms`, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is not a time such as 90s or 2m"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        "h" => Ok(Duration::from_secs(number * 3600)),
+        _ => Err(format!("{unit:?} is not a unit of time; use ms, s, m or h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            if !command.is_hide_set() && command.get_name() != "help" {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example:"), "{} has no example", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
+        assert!(duration("5x").is_err() && duration("").is_err());
+    }
+}

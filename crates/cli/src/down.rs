@@ -1,0 +1,103 @@
+//! `gantry down`: processes and pods end; with `--purge` nothing is left.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+
+use crate::instance::Instance;
+use crate::process::{Role, Running, is_root};
+use crate::{kubeconfig, wait};
+
+/// How long a process may take to end before it is killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the command.
+pub async fn run(instance: Instance, purge_too: bool) -> anyhow::Result<()> {
+    if !instance.dir().exists() {
+        println!("nothing in {}", instance.dir().display());
+        return Ok(());
+    }
+    if !is_root() {
+        bail!("stopping a node needs root: run `sudo gantry down`");
+    }
+    if purge_too {
+        check_is_ours(instance.dir())?;
+        if let Some(file) = kubeconfig::user_file() {
+            kubeconfig::remove(&instance, &file)?;
+        }
+        purge(&instance).await?;
+        println!("removed {}", instance.dir().display());
+    } else {
+        stop(&instance).await?;
+        println!("stopped; `gantry up` starts it again with everything it had");
+    }
+    Ok(())
+}
+
+/// Ends the processes and the pods, and takes away what they have in the kernel. Objects and images stay.
+pub async fn stop(instance: &Instance) -> anyhow::Result<()> {
+    for role in [Role::Supervisor, Role::Node, Role::Server] {
+        if let Some(running) = instance.running(role) {
+            end(instance, running)?;
+        }
+        instance.clear_role(role);
+    }
+    let mut errors = Vec::new();
+    if instance.dir().join("node").exists() {
+        errors = node::purge(instance.dir(), &instance.id()).await;
+    }
+    instance.withdraw();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        bail!("some of it is still there: {}", errors.join("; "))
+    }
+}
+
+/// As [`stop`], and all files go too.
+pub async fn purge(instance: &Instance) -> anyhow::Result<()> {
+    stop(instance).await?;
+    match fs::remove_dir_all(instance.dir()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", instance.dir().display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Files are only removed from a directory that an instance made.
+fn check_is_ours(dir: &Path) -> anyhow::Result<()> {
+    let known = ["settings.json", "admin.kubeconfig", "server", "node", "run"];
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let name = entry.with_context(|| format!("reading {}", dir.display()))?.file_name();
+        if !known.iter().any(|known| name == *known) {
+            bail!(
+                "{} has something that is not Gantry's: {:?}; move it away first",
+                dir.display(),
+                name
+            );
+        }
+    }
+    Ok(())
+}
+
+fn end(instance: &Instance, running: Running) -> anyhow::Result<()> {
+    running.signal(Signal::TERM);
+    let gone = wait_until_gone(instance, running, PATIENCE)?;
+    if !gone {
+        running.signal(Signal::KILL);
+        if !wait_until_gone(instance, running, PATIENCE)? {
+            bail!("process {} can't be ended", running.pid);
+        }
+    }
+    Ok(())
+}
+
+fn wait_until_gone(instance: &Instance, running: Running, limit: Duration) -> anyhow::Result<bool> {
+    // A process takes its signs away last.
+    let found = wait::for_sign(&instance.run_dir(), limit, || (!running.is_alive()).then_some(()))?;
+    Ok(found.is_some())
+}

@@ -1,0 +1,322 @@
+//! An instance: a data directory, what is in it, and the settings that it was started with.
+//!
+//! ```text
+//! DATA/admin.kubeconfig      the administrator's credentials
+//! DATA/settings.json         how it was last started
+//! DATA/server/               objects, keys
+//! DATA/node/                 images, pods, containers
+//! DATA/run/                  pids, logs and signs of life of the processes
+//! ```
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::args::SettingsArgs;
+
+/// Where all instances of this machine say that they are there, so that a clash can be named.
+const DIRECTORY: &str = "/run/gantry";
+
+/// A data directory.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    dir: PathBuf,
+}
+
+/// How an instance is run. Released format: fields are added, with defaults, and never change their meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// The address under which others reach it.
+    pub advertise_address: IpAddr,
+    /// Addresses for pods.
+    pub pod_cidr: Ipv4Net,
+    /// Addresses for Services.
+    pub service_cidr: Ipv4Net,
+    /// This machine's name in the cluster.
+    pub node_name: String,
+}
+
+/// What an instance says of itself to others on the machine.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Presence {
+    data_dir: PathBuf,
+    settings: Settings,
+}
+
+impl Instance {
+    /// The instance in `dir`, which need not exist yet.
+    pub fn new(dir: &Path) -> anyhow::Result<Self> {
+        let dir = std::path::absolute(dir).with_context(|| format!("the data directory {}", dir.display()))?;
+        // The same directory must have the same id, whatever links lead there.
+        let dir = fs::canonicalize(&dir).unwrap_or(dir);
+        Ok(Self { dir })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Six hexadecimal digits that tell this instance's names in the kernel from others'.
+    pub fn id(&self) -> String {
+        let digest = Sha256::digest(self.dir.as_os_str().as_encoded_bytes());
+        hex::encode(&digest[..3])
+    }
+
+    /// Pids, logs and signs of life.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    /// The administrator's credentials.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.dir.join("admin.kubeconfig")
+    }
+
+    /// With what this machine's node asks for its certificate.
+    pub fn bootstrap_kubeconfig(&self) -> PathBuf {
+        self.dir.join("server/bootstrap.kubeconfig")
+    }
+
+    fn settings_file(&self) -> PathBuf {
+        self.dir.join("settings.json")
+    }
+
+    /// How it was last started, if it was.
+    pub fn stored_settings(&self) -> anyhow::Result<Option<Settings>> {
+        let path = self.settings_file();
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let settings = serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))?;
+                Ok(Some(settings))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    /// The settings to run with: what is given, else what was stored, else the defaults.
+    pub fn settings(&self, given: &SettingsArgs) -> anyhow::Result<Settings> {
+        let stored = self.stored_settings()?;
+        let mut settings = stored.clone().unwrap_or_else(Settings::defaults);
+        if let Some(listen) = given.listen {
+            settings.listen = listen;
+            if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
+                settings.advertise_address = listen.ip();
+            }
+        }
+        if let Some(address) = given.advertise_address {
+            settings.advertise_address = address;
+        }
+        if let Some(name) = &given.node_name {
+            settings.node_name = name.clone();
+        }
+        for (flag, new, old) in [
+            ("--pod-cidr", given.pod_cidr, &mut settings.pod_cidr),
+            ("--service-cidr", given.service_cidr, &mut settings.service_cidr),
+        ] {
+            let Some(new) = new.map(|net| net.trunc()) else {
+                continue;
+            };
+            if stored.is_some() && new != *old {
+                bail!(
+                    "{flag} is {old} here and can't change while there are objects; `gantry down --purge` starts anew"
+                );
+            }
+            *old = new;
+        }
+        Ok(settings)
+    }
+
+    /// Keeps the settings for the next start.
+    pub fn store_settings(&self, settings: &Settings) -> anyhow::Result<()> {
+        let bytes = serde_json::to_vec_pretty(settings)?;
+        write_whole(&self.settings_file(), &bytes)
+    }
+
+    /// Tells the other instances of this machine that this one is there. An error names one that is in the way.
+    pub fn announce(&self, settings: &Settings) -> anyhow::Result<()> {
+        for other in others(&self.dir) {
+            other.check(settings)?;
+        }
+        let presence = Presence {
+            data_dir: self.dir.clone(),
+            settings: settings.clone(),
+        };
+        fs::create_dir_all(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
+        write_whole(&self.presence_file(), &serde_json::to_vec_pretty(&presence)?)
+    }
+
+    /// Takes that back.
+    pub fn withdraw(&self) {
+        let _ = fs::remove_file(self.presence_file());
+        // Goes only when no other instance is in it.
+        let _ = fs::remove_dir(DIRECTORY);
+    }
+
+    fn presence_file(&self) -> PathBuf {
+        Path::new(DIRECTORY).join(format!("{}.json", self.id()))
+    }
+}
+
+/// The other instances that are there. Leftovers of directories that are gone don't count.
+fn others(own: &Path) -> Vec<Presence> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
+        let presence = fs::read(entry.path())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Presence>(&bytes).ok());
+        found.extend(presence.filter(|presence| presence.data_dir != own && presence.data_dir.exists()));
+    }
+    found
+}
+
+impl Presence {
+    fn check(&self, wanted: &Settings) -> anyhow::Result<()> {
+        let other = self.data_dir.display();
+        let theirs = &self.settings;
+        let same_ip = theirs.listen.ip() == wanted.listen.ip()
+            || theirs.listen.ip().is_unspecified()
+            || wanted.listen.ip().is_unspecified();
+        if theirs.listen.port() == wanted.listen.port() && same_ip {
+            bail!(
+                "the instance in {other} listens on {}; choose another --listen",
+                theirs.listen
+            );
+        }
+        for (flag, own) in [("--pod-cidr", wanted.pod_cidr), ("--service-cidr", wanted.service_cidr)] {
+            for net in [theirs.pod_cidr, theirs.service_cidr] {
+                if net.contains(&own) || own.contains(&net) {
+                    bail!("{own} overlaps {net} of the instance in {other}; choose another {flag}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    fn defaults() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 6443),
+            advertise_address: host_address(),
+            pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16),
+            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
+            node_name: node::default_name(),
+        }
+    }
+
+    /// Where programs on this machine reach the server.
+    pub fn local_endpoint(&self) -> String {
+        let ip = if self.listen.ip().is_unspecified() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        } else {
+            self.listen.ip()
+        };
+        format!("https://{}", SocketAddr::new(ip, self.listen.port()))
+    }
+}
+
+/// The address that this host has towards the world; nothing is sent to find out.
+fn host_address() -> IpAddr {
+    let towards = |target: &str| {
+        let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+        socket.connect(target).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    towards("192.0.2.255:9")
+        .or_else(|| towards("10.255.255.255:9"))
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// Writes a file so that a reader sees the old content or the new one.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_data())
+        .with_context(|| format!("writing {}", path.display()))?;
+    file.persist(path)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(listen: &str, pods: &str, services: &str) -> Settings {
+        Settings {
+            listen: listen.parse().unwrap(),
+            pod_cidr: pods.parse().unwrap(),
+            service_cidr: services.parse().unwrap(),
+            ..Settings::defaults()
+        }
+    }
+
+    #[test]
+    fn a_clash_names_the_other_instance() {
+        let theirs = settings("0.0.0.0:6443", "10.244.0.0/16", "10.96.0.0/16");
+        let other = Presence {
+            data_dir: "/srv/first".into(),
+            settings: theirs,
+        };
+        let check = |listen, pods, services| {
+            other
+                .check(&settings(listen, pods, services))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check("127.0.0.1:7443", "10.245.0.0/16", "10.97.0.0/16"), Ok(()));
+        for (listen, pods, services, flag) in [
+            ("127.0.0.1:6443", "10.245.0.0/16", "10.97.0.0/16", "--listen"),
+            ("127.0.0.1:7443", "10.244.8.0/24", "10.97.0.0/16", "--pod-cidr"),
+            ("127.0.0.1:7443", "10.245.0.0/16", "10.244.0.0/15", "--service-cidr"),
+        ] {
+            let error = check(listen, pods, services).unwrap_err();
+            assert!(error.contains("/srv/first") && error.contains(flag), "{error}");
+        }
+    }
+
+    #[test]
+    fn given_settings_win_and_ranges_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let instance = Instance::new(dir.path()).unwrap();
+        let given = SettingsArgs {
+            pod_cidr: "10.1.0.0/16".parse().ok(),
+            listen: "127.0.0.1:1".parse().ok(),
+            ..Default::default()
+        };
+        let first = instance.settings(&given).unwrap();
+        assert_eq!(
+            (
+                first.pod_cidr.to_string().as_str(),
+                first.advertise_address.to_string().as_str()
+            ),
+            ("10.1.0.0/16", "127.0.0.1")
+        );
+        instance.store_settings(&first).unwrap();
+        assert_eq!(instance.settings(&SettingsArgs::default()).unwrap(), first);
+        let other = SettingsArgs {
+            pod_cidr: "10.2.0.0/16".parse().ok(),
+            ..Default::default()
+        };
+        assert!(
+            instance
+                .settings(&other)
+                .unwrap_err()
+                .to_string()
+                .contains("--pod-cidr")
+        );
+        assert_eq!(instance.id().len(), 6);
+    }
+}

@@ -1,0 +1,203 @@
+//! `gantry up`: from nothing to a ready node, once or again.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client};
+
+use crate::args::UpArgs;
+use crate::instance::{Instance, Settings};
+use crate::process::{Role, is_root, own_program};
+use crate::progress::Progress;
+use crate::{demo, down, kubeconfig, wait};
+
+/// Starts what isn't running and waits until the node is ready.
+pub async fn run(instance: Instance, args: UpArgs) -> anyhow::Result<()> {
+    let progress = Progress::start();
+    let running = instance.running(Role::Supervisor).is_some();
+    let fresh = !instance.dir().exists();
+    let settings = instance.settings(&args.settings)?;
+    if running {
+        check_unchanged(&instance, &settings)?;
+    } else if let Err(error) = start(&instance, &settings) {
+        undo(&instance, fresh).await;
+        return Err(error);
+    }
+    if let Err(error) = wait_until_ready(&instance, &settings, args.wait, &progress).await {
+        if !running {
+            undo(&instance, fresh).await;
+        }
+        return Err(error);
+    }
+    let context = add_context(&instance, args.no_kubeconfig)?;
+    if args.demo {
+        let client = connect(&instance).await?;
+        demo::run(&instance, &settings, client, args.wait, &progress).await?;
+    }
+    tell(&instance, &settings, context.as_deref(), &progress);
+    Ok(())
+}
+
+fn check_unchanged(instance: &Instance, wanted: &Settings) -> anyhow::Result<()> {
+    match instance.stored_settings()? {
+        Some(stored) if stored != *wanted => {
+            bail!(
+                "{} runs with other settings; `gantry down` first, then `gantry up` with the new ones",
+                instance.dir().display()
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks what can be known beforehand, and starts the supervisor.
+fn start(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
+    if !is_root() {
+        bail!("a node needs root: run `sudo gantry up`");
+    }
+    // Whether a leftover of this instance itself holds the port is seen by asking for it.
+    instance.announce(settings)?;
+    TcpListener::bind(settings.listen)
+        .map(drop)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+                "{} is taken by another program; choose another --listen",
+                settings.listen
+            ),
+            _ => anyhow::anyhow!("listening on {}: {error}; choose another --listen", settings.listen),
+        })?;
+    fs::create_dir_all(instance.run_dir()).with_context(|| format!("making {}", instance.run_dir().display()))?;
+    instance.store_settings(settings)?;
+    for role in [Role::Server, Role::Node] {
+        if instance.running(role).is_none() {
+            instance.clear_role(role);
+        }
+    }
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(instance.log_file(Role::Supervisor))
+        .context("opening the log")?;
+    Command::new(own_program()?)
+        .arg("--data-dir")
+        .arg(instance.dir())
+        .arg("supervise")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("opening the log")?)
+        .stderr(log)
+        .spawn()
+        .context("starting the supervisor")?;
+    Ok(())
+}
+
+async fn wait_until_ready(
+    instance: &Instance,
+    settings: &Settings,
+    limit: Duration,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let step = progress.step(format!("server at {}", settings.local_endpoint()));
+    wait_for_role(instance, Role::Server, limit).await?;
+    step.done();
+    let step = progress.step(format!("node {}", settings.node_name));
+    let client = connect(instance).await?;
+    let api: Api<Node> = Api::all(client);
+    let ready = await_condition(api, &settings.node_name, |node: Option<&Node>| {
+        node.is_some_and(node::is_ready)
+    });
+    let left = limit.saturating_sub(progress.elapsed());
+    tokio::select! {
+        result = tokio::time::timeout(left, ready) => match result {
+            Ok(result) => result.map(drop).context("waiting for the node")?,
+            Err(_) => bail!("the node is not ready after {} s; {} says why", limit.as_secs(), instance.log_file(Role::Node).display()),
+        },
+        failure = failed(instance, Role::Node, left) => bail!("{failure}"),
+    }
+    step.done();
+    Ok(())
+}
+
+async fn wait_for_role(instance: &Instance, role: Role, limit: Duration) -> anyhow::Result<()> {
+    let instance = instance.clone();
+    let look = move || {
+        let look = || match instance.failure(role) {
+            Some(reason) => Some(Err(anyhow::anyhow!(reason))),
+            None => instance.is_ready(role).then_some(Ok(())),
+        };
+        let found = wait::for_sign(&instance.run_dir(), limit, look)?;
+        found.unwrap_or_else(|| {
+            let log = instance.log_file(role);
+            Err(anyhow::anyhow!(
+                "the {} is not ready after {} s; {} says why",
+                role.name(),
+                limit.as_secs(),
+                log.display()
+            ))
+        })
+    };
+    tokio::task::spawn_blocking(look).await.context("waiting")?
+}
+
+/// Ends when the process with this role says that it can't work.
+async fn failed(instance: &Instance, role: Role, limit: Duration) -> String {
+    let watched = instance.clone();
+    let look = move || wait::for_sign(&watched.run_dir(), limit, || watched.failure(role));
+    match tokio::task::spawn_blocking(look).await {
+        Ok(Ok(Some(reason))) => reason,
+        _ => std::future::pending().await,
+    }
+}
+
+/// A start that failed leaves nothing behind: what ran is stopped, and a directory that this start made goes.
+async fn undo(instance: &Instance, fresh: bool) {
+    let result = if fresh {
+        down::purge(instance).await
+    } else {
+        down::stop(instance).await
+    };
+    if let Err(error) = result {
+        eprintln!("gantry: cleaning up after that: {error:#}");
+    }
+}
+
+/// A client with the administrator's credentials.
+pub async fn connect(instance: &Instance) -> anyhow::Result<Client> {
+    let path = instance.admin_kubeconfig();
+    if !path.exists() {
+        bail!(
+            "there is no Gantry in {}; `gantry up` starts one",
+            instance.dir().display()
+        );
+    }
+    client::from_kubeconfig(&path, None)
+        .await
+        .with_context(|| format!("using {}", path.display()))
+}
+
+fn add_context(instance: &Instance, leave_alone: bool) -> anyhow::Result<Option<String>> {
+    match kubeconfig::user_file().filter(|_| !leave_alone) {
+        Some(file) => kubeconfig::add(instance, &file).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn tell(instance: &Instance, settings: &Settings, context: Option<&str>, progress: &Progress) {
+    println!(
+        "ready after {}: {}",
+        crate::progress::show(progress.elapsed()),
+        settings.local_endpoint()
+    );
+    match context {
+        Some(context) => println!("kubectl --context {context} get pods -A"),
+        None => println!(
+            "kubectl --kubeconfig {} get pods -A",
+            instance.admin_kubeconfig().display()
+        ),
+    }
+}
