@@ -1,0 +1,85 @@
+//! The binary: it reads the command line and wires the rooms together. What a room does is the room's business.
+
+mod node;
+mod server;
+mod supervise;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use cli::{Cli, Command, Instance};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gantry: {}", cli::process::one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Version => {
+            println!("gantry {} (Kubernetes {})", cli::VERSION, cli::KUBERNETES);
+            Ok(())
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "gantry", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Image { command } => cli::image::run(&Instance::new(&cli.data_dir)?, command),
+        Command::Up(args) => small(cli::up::run(Instance::new(&cli.data_dir)?, args)),
+        Command::Down { purge } => small(cli::down::run(Instance::new(&cli.data_dir)?, purge)),
+        Command::Status { output } => small(cli::status::run(Instance::new(&cli.data_dir)?, output)),
+        Command::Supervise => small(supervise::run(Instance::new(&cli.data_dir)?)),
+        Command::Server(given) => large(server::run(Instance::new(&cli.data_dir)?, given)),
+        Command::Node(given) => large(node::run(Instance::new(&cli.data_dir)?, given)),
+    }
+}
+
+/// For work that waits more than it computes.
+fn small(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // What still waits for a sign on another thread is of no interest any more.
+    runtime.shutdown_background();
+    result
+}
+
+/// For the long-running processes.
+fn large(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GANTRY_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// Cancelled when the process is told to end.
+fn until_told_to_end() -> anyhow::Result<CancellationToken> {
+    let cancel = CancellationToken::new();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = cancel.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(cancel)
+}

@@ -1,0 +1,48 @@
+//! `gantry node`: this machine's node as a process.
+
+use anyhow::Context as _;
+use cli::Instance;
+use cli::args::SettingsArgs;
+use cli::process::{Role, is_root, one_line};
+use node::Config;
+
+/// Runs it in the foreground until told to end. Pods go on.
+pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Result<()> {
+    let settings = instance.settings(&given)?;
+    instance.take_role(Role::Node)?;
+    let cancel = crate::until_told_to_end()?;
+    let config = Config {
+        name: settings.node_name,
+        data_dir: instance.dir().to_path_buf(),
+        instance: instance.id(),
+        bootstrap: instance.bootstrap_kubeconfig(),
+        node_ip: Some(settings.advertise_address),
+        service_cidr: settings.service_cidr,
+        cluster_domain: "cluster.local".to_string(),
+        labels: Default::default(),
+    };
+    let work = async {
+        anyhow::ensure!(is_root(), "a node needs root");
+        wait_for_bootstrap(&instance).await?;
+        node::run(config, cancel).await.context("the node")
+    };
+    let result = work.await;
+    match &result {
+        Ok(()) => instance.clear_role(Role::Node),
+        Err(error) => instance.set_failed(Role::Node, &one_line(error)),
+    }
+    result
+}
+
+/// Both processes start at the same time; the server writes the node's first credentials.
+async fn wait_for_bootstrap(instance: &Instance) -> anyhow::Result<()> {
+    let path = instance.bootstrap_kubeconfig();
+    let limit = std::time::Duration::from_secs(300);
+    let watched = instance.clone();
+    let look = move || {
+        let server = watched.dir().join("server");
+        cli::wait::for_sign(&server, limit, || watched.bootstrap_kubeconfig().exists().then_some(()))
+    };
+    let found = tokio::task::spawn_blocking(look).await??;
+    found.with_context(|| format!("{} is not there; is the server running?", path.display()))
+}

@@ -1,0 +1,110 @@
+//! `gantry server`: store, API, controllers and scheduler in one process.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cli::args::SettingsArgs;
+use cli::process::{Role, one_line};
+use cli::{Instance, Settings};
+use controllers::SigningKey;
+use server::{Config, Server, User, kubeconfig};
+use store::Store;
+use store::embedded::{Embedded, Options};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The size of one node's part of the pod addresses: 254 pods.
+const NODE_MASK: u8 = 24;
+const AUTHENTICATED: &str = "system:authenticated";
+
+/// Runs it in the foreground until told to end.
+pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Result<()> {
+    let settings = instance.settings(&given)?;
+    instance.take_role(Role::Server)?;
+    let cancel = crate::until_told_to_end()?;
+    let result = serve(&instance, &settings, cancel).await;
+    match &result {
+        Ok(()) => instance.clear_role(Role::Server),
+        Err(error) => instance.set_failed(Role::Server, &one_line(error)),
+    }
+    result
+}
+
+async fn serve(instance: &Instance, settings: &Settings, cancel: CancellationToken) -> anyhow::Result<()> {
+    let dir = instance.dir().join("server");
+    std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    instance.store_settings(settings)?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("listening on {}", settings.listen))?;
+    let store_dir = dir.join("store");
+    let store = tokio::task::spawn_blocking(move || Embedded::open(&store_dir, Options::default())).await?;
+    let store = store.with_context(|| format!("opening the store in {}", dir.join("store").display()))?;
+    let server = Server::start(config(instance, settings), store.clone() as Arc<dyn Store>)
+        .await
+        .context("the server")?;
+    write_credentials(instance, settings, &server)?;
+    let serving = tokio::spawn(server.serve(listener));
+    let parts = start_parts(settings, &server, &cancel);
+    instance.set_ready(Role::Server)?;
+    tracing::info!(endpoint = settings.local_endpoint(), "ready");
+    cancel.cancelled().await;
+    server.shutdown();
+    let _ = serving.await;
+    for part in parts {
+        let _ = part.await;
+    }
+    store.close();
+    Ok(())
+}
+
+fn config(instance: &Instance, settings: &Settings) -> Config {
+    let mut config = Config::new(instance.dir());
+    config.listen = settings.listen;
+    config.advertise_address = settings.advertise_address;
+    config.service_cidr = settings.service_cidr.into();
+    config.names = vec![settings.node_name.clone()];
+    config
+}
+
+fn write_credentials(instance: &Instance, settings: &Settings, server: &Server) -> anyhow::Result<()> {
+    let url = settings.local_endpoint();
+    let admin = server.admin_kubeconfig("gantry", &url)?;
+    kubeconfig::write(&instance.admin_kubeconfig(), &admin)?;
+    let bootstrap = server.bootstrap_kubeconfig("gantry", &url)?;
+    kubeconfig::write(&instance.bootstrap_kubeconfig(), &bootstrap)?;
+    Ok(())
+}
+
+/// Controllers and scheduler, each under an identity of its own.
+fn start_parts(settings: &Settings, server: &Server, cancel: &CancellationToken) -> Vec<JoinHandle<()>> {
+    let ca = server.pki().ca();
+    let config = controllers::Config {
+        root_ca: ca.pem().to_owned(),
+        signing: Some(SigningKey {
+            certificate: ca.pem().to_owned(),
+            key: ca.key_pem().to_owned(),
+        }),
+        cluster_cidr: Some(settings.pod_cidr.into()),
+        node_mask: NODE_MASK.max(settings.pod_cidr.prefix_len()),
+    };
+    let scheduler = client::in_process(server.service(User::new("system:kube-scheduler", &[AUTHENTICATED])));
+    let own = server.clone();
+    let clients = move |name: &str| client::in_process(own.service(user(name)));
+    vec![
+        tokio::spawn(controllers::run(clients, config, cancel.clone())),
+        tokio::spawn(scheduler::run(scheduler, cancel.clone())),
+    ]
+}
+
+/// Most controllers are service accounts, as Kubernetes' bootstrap policy knows them.
+fn user(name: &str) -> User {
+    match name
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|account| account.split_once(':'))
+    {
+        Some((namespace, name)) => User::service_account(namespace, name),
+        None => User::new(name, &[AUTHENTICATED]),
+    }
+}
