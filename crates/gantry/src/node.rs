@@ -16,7 +16,8 @@ pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Resu
         data_dir: instance.dir().to_path_buf(),
         instance: instance.id(),
         bootstrap: instance.bootstrap_kubeconfig(),
-        node_ip: Some(settings.advertise_address),
+        // Others can't reach a loopback address; the node finds a better one itself.
+        node_ip: Some(settings.advertise_address).filter(|address| !address.is_loopback()),
         service_cidr: settings.service_cidr,
         cluster_domain: "cluster.local".to_string(),
         labels: Default::default(),

@@ -93,7 +93,12 @@ impl Writer {
     /// A strategic merge, so that conditions of others stay; the uid keeps it off a successor of the same name.
     async fn write(&self, status: &PodStatus) -> Result<(), kube::Error> {
         let mut body = json!({"metadata": {"uid": self.uid}, "status": status});
-        // What is no longer so must be taken away by name.
+        // Lists that a strategic merge would add to: what isn't so any more must go.
+        for list in ["podIPs", "hostIPs"] {
+            if let Some(entries) = body["status"].get_mut(list).and_then(serde_json::Value::as_array_mut) {
+                entries.insert(0, json!({"$patch": "replace"}));
+            }
+        }
         for field in ["reason", "message"] {
             if body["status"].get(field).is_none() {
                 body["status"][field] = serde_json::Value::Null;

@@ -103,8 +103,9 @@ async fn run(mut exec: Exec, body: Incoming, sender: Sender) {
     };
     let both = async { tokio::join!(wait, output) };
     let (exit, ()) = both.await;
-    if let Ok(exit) = exit {
-        let _ = sender.send(Ok(framed(frame::ERROR, outcome(exit)))).await;
+    match exit {
+        Ok(exit) => drop(sender.send(Ok(framed(frame::ERROR, outcome(exit)))).await),
+        Err(error) => tracing::debug!(%error, "a program ended without a result"),
     }
     input.abort();
 }

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_util::codec::Decoder as _;
 use tunnel::frame::{CLOSE, Codec, ERROR, Frame, STDOUT};
 
@@ -171,7 +172,7 @@ async fn join(upgraded: Upgraded, to_node: mpsc::Sender<Bytes>, from_node: Incom
             .ok()?;
         let mut body = from_node;
         let mut buffer = BytesMut::new();
-        while let Some(piece) = body.frame().await {
+        'node: while let Some(piece) = body.frame().await {
             let Ok(piece) = piece else { break };
             buffer.extend_from_slice(&piece.into_data().unwrap_or_default());
             while let Ok(Some(frame)) = Codec.decode(&mut buffer) {
@@ -184,11 +185,16 @@ async fn join(upgraded: Upgraded, to_node: mpsc::Sender<Bytes>, from_node: Incom
                 to_client.send(Message::Binary(message.freeze())).await.ok()?;
                 if frame.channel == ERROR {
                     // How it ended is the last thing that a client reads.
-                    to_client.close().await.ok()?;
-                    return Some(());
+                    break 'node;
                 }
             }
         }
+        // Clients take any other end, also one without a code, for a broken stream.
+        let end = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        to_client.send(Message::Close(Some(end))).await.ok()?;
         to_client.close().await.ok()
     };
     tokio::pin!(up, down);
