@@ -31,7 +31,7 @@ impl House {
             work,
         };
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let mut up = house.gantry(&["up", "--demo", "--no-kubeconfig", "--wait", "120s", "--listen", &listen]);
+        let mut up = house.gantry(&["up", "--demo", "--no-kubeconfig", "--listen", &listen]);
         let up = up
             .args(RANGES)
             .stdin(Stdio::null())
@@ -77,6 +77,19 @@ impl House {
     /// Takes it down; nothing may be left.
     pub(crate) fn end(&self) -> anyhow::Result<()> {
         tools::run(&mut self.gantry(&["down", "--purge"]))
+    }
+
+    /// Its name in the kernel.
+    pub(crate) fn id(&self) -> anyhow::Result<String> {
+        let output = self
+            .gantry(&["status", "-o", "json"])
+            .output()
+            .context("asking for the status")?;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).context("reading the status")?;
+        status["instance"]
+            .as_str()
+            .map(str::to_string)
+            .context("the status has no instance")
     }
 
     /// Its data directory.

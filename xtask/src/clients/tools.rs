@@ -74,14 +74,6 @@ pub(crate) fn busybox(target: &Path) -> anyhow::Result<PathBuf> {
         .context("no busybox in the package busybox-static")
 }
 
-/// Makes sure that a program is there.
-pub(crate) fn ensure_program(name: &str, package: &str) -> anyhow::Result<()> {
-    if on_path(name).is_none() {
-        apt_install(package)?;
-    }
-    Ok(())
-}
-
 /// Builds the product and answers where it lies.
 pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
