@@ -19,7 +19,8 @@ use crate::args::PodsArgs;
 use crate::{connect, memory, namespace, report};
 use events::{Events, Moment};
 
-/// Between two pods that are measured one at a time, so that the clearing up after one isn't counted to the next.
+/// Between a step and the next: the clearing up after one pod isn't counted to the next one, and a process that has only
+/// just begun gets the time to say how it takes SIGTERM. Without that, as the first of its namespace, it hears none.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Before memory is read, for allocators and page caches to come to rest.
 const REST: Duration = Duration::from_secs(2);
@@ -81,6 +82,7 @@ impl Bench<'_> {
         for number in 0..self.args.count {
             let names = [format!("one-{number}")];
             self.up(&names, &mut group).await?;
+            tokio::time::sleep(PAUSE).await;
             self.down(&names, &mut group).await?;
             tokio::time::sleep(PAUSE).await;
         }
