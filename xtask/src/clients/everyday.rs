@@ -23,6 +23,10 @@ pub(crate) const CASES: &[Case] = &[
         run: explain,
     },
     Case {
+        name: "explain with descriptions",
+        run: descriptions,
+    },
+    Case {
         name: "wait",
         run: wait,
     },
@@ -42,9 +46,10 @@ fn get_every_kind(stage: &Stage<'_>) -> anyhow::Result<()> {
     for kind in kinds {
         for form in ["", "-o wide", "-o name"] {
             let done = stage.try_sh(&format!("kubectl get {kind} --all-namespaces {form}"))?;
-            let text = done.text.to_lowercase();
-            if done.code != 0 || text.contains("error") || text.contains("unknown") || text.contains("<invalid>") {
-                wrong.push(format!("kubectl get {kind} {form}: {}", done.text.trim()));
+            // A program's words at the beginning of a line, not names that contain them.
+            let complains = |line: &str| line.to_lowercase().starts_with("error") || line.contains("<invalid>");
+            if let Some(line) = done.text.lines().find(|line| complains(line) || done.code != 0) {
+                wrong.push(format!("kubectl get {kind} {form}: {line}"));
             }
         }
     }
@@ -71,7 +76,7 @@ fn get_in_every_form(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.says("kubectl get deployment web -o yaml", "kind: Deployment")?;
     stage.says("kubectl get all", "replicaset.apps/web-")?;
     stage.says("kubectl get pods --show-labels", "app=web")?;
-    stage.says("kubectl get pods -o custom-columns=IP:.status.podIP", "10.231.")?;
+    stage.says("kubectl get pods -o custom-columns=IP:.status.podIP", "10.221.")?;
     stage.prints("kubectl get pods --chunk-size=1 -o name | wc -l", "2")?;
     stage.prints("kubectl get pods --sort-by=.metadata.name -o name | wc -l", "2")?;
     stage.says("kubectl events --for=deployment/web", "ScalingReplicaSet")?;
@@ -106,9 +111,13 @@ fn describe(stage: &Stage<'_>) -> anyhow::Result<()> {
         "Successfully assigned",
         "Started",
     ] {
-        stage.says("kubectl describe pods -l app=web", part)?;
+        // Events are shown when one object is described.
+        stage.says(
+            "kubectl describe $(kubectl get pods -l app=web -o name | head -n 1)",
+            part,
+        )?;
     }
-    stage.says("kubectl describe service web", "10.231.")?;
+    stage.says("kubectl describe service web", "10.221.")?;
     stage.says("kubectl describe replicasets", "2 current / 2 desired")?;
     for part in ["Allocated resources", "KubeletReady", "Non-terminated Pods"] {
         stage.says("kubectl describe nodes", part)?;
@@ -120,7 +129,6 @@ fn describe(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 fn explain(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.says("kubectl explain pods", "Pod is a collection of containers")?;
     for part in ["FIELD: containers", "-required-", "livenessProbe"] {
         stage.says("kubectl explain pod.spec.containers", part)?;
     }
@@ -140,6 +148,11 @@ fn explain(stage: &Stage<'_>) -> anyhow::Result<()> {
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
+}
+
+fn descriptions(stage: &Stage<'_>) -> anyhow::Result<()> {
+    stage.says("kubectl explain pods", "Pod is a collection of containers")?;
+    stage.says("kubectl explain deployment.spec.replicas", "Number of desired pods")
 }
 
 fn wait(stage: &Stage<'_>) -> anyhow::Result<()> {

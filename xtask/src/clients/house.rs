@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 
 use super::tools;
 
-const RANGES: [&str; 4] = ["--pod-cidr", "10.231.0.0/16", "--service-cidr", "10.232.0.0/16"];
+const RANGES: [&str; 4] = ["--pod-cidr", "10.221.0.0/16", "--service-cidr", "10.222.0.0/16"];
 /// busybox under the names of its programs.
 const TOOLS: &str = "FROM scratch\nCOPY rootfs /\nENV PATH=/bin HOME=/\nCMD [\"sh\"]\n";
 /// The demo's image once more, so that there is another version to roll to.

@@ -69,10 +69,13 @@ fn apply_server_side(stage: &Stage<'_>) -> anyhow::Result<()> {
         "kubectl apply --server-side -f web.yaml",
         "deployment.apps/web serverside-applied",
     )?;
-    let version = "kubectl get deployment web -o jsonpath='{.metadata.generation}'";
-    stage.prints(version, "1")?;
+    // What changes nothing writes nothing.
+    stage.sh("kubectl rollout status deployment/web --timeout=60s")?;
+    stage.sh("sleep 1")?;
+    let version = "kubectl get deployment web -o jsonpath='{.metadata.resourceVersion}'";
+    let before = stage.sh(version)?;
     stage.sh("kubectl apply --server-side -f web.yaml")?;
-    stage.prints(version, "1")?;
+    stage.prints(version, before.trim())?;
     stage.says(
         "kubectl get deployment web -o yaml --show-managed-fields",
         "manager: kubectl",
@@ -130,8 +133,11 @@ fn edit(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.says("KUBE_EDITOR=true kubectl edit configmap settings", "no changes made")?;
     stage.write("web.yaml", WEB)?;
     stage.sh("kubectl create -f web.yaml")?;
-    let edit = "KUBE_EDITOR='sed -i s/replicas:.2/replicas:.1/' kubectl edit deployment web";
-    stage.says(edit, "deployment.apps/web edited")?;
+    stage.write("editor", "sed -i 's/replicas: 2/replicas: 1/' \"$1\"\n")?;
+    stage.says(
+        "KUBE_EDITOR='sh editor' kubectl edit deployment web",
+        "deployment.apps/web edited",
+    )?;
     stage.until("kubectl get deployment web -o jsonpath='{.status.replicas}'", "1")
 }
 
@@ -222,7 +228,7 @@ fn create_and_patch(stage: &Stage<'_>) -> anyhow::Result<()> {
     let line = format!("kubectl get deployment web -o jsonpath='{paths}'");
     stage.prints(&line, "gantry.local/hello:latest merge 2")?;
     stage.says(
-        "kubectl replace -f <(kubectl get deployment web -o yaml | sed s/replicas:.2/replicas:.1/)",
+        "kubectl replace -f <(kubectl get deployment web -o yaml | sed 's/replicas: 2/replicas: 1/')",
         "replaced",
     )
 }

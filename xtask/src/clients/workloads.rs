@@ -176,7 +176,7 @@ fn service_names(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.says(&format!("kubectl exec box -- cat {token}/ca.crt"), "BEGIN CERTIFICATE")?;
     stage.says(
         "kubectl exec box -- nslookup kubernetes.default.svc.cluster.local",
-        "10.232.0.1",
+        "10.222.0.1",
     )?;
     stage.sh("kubectl exec box -- nc -w 5 -z kubernetes.default 443")?;
     Ok(())
