@@ -25,9 +25,9 @@ pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Resu
     let work = async {
         anyhow::ensure!(is_root(), "a node needs root");
         wait_for_bootstrap(&instance).await?;
-        node::run(config, cancel).await.context("the node")
+        Box::pin(node::run(config, cancel)).await.context("the node")
     };
-    let result = work.await;
+    let result = Box::pin(work).await;
     match &result {
         Ok(()) => instance.clear_role(Role::Node),
         Err(error) => instance.set_failed(Role::Node, &one_line(error)),

@@ -33,15 +33,13 @@ pub(crate) fn read(pem: &[u8]) -> Result<Asked, SignError> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|error| unreadable(&error))?;
     let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| unreadable(&error))?;
     let subject = &request.certification_request_info.subject;
-    let mut asked = Asked::default();
-    asked.common_name = subject
-        .iter_common_name()
-        .filter_map(|name| name.as_str().ok())
-        .collect();
-    asked.organizations = subject
-        .iter_organization()
-        .filter_map(|name| Some(name.as_str().ok()?.to_owned()))
-        .collect();
+    let common_name = subject.iter_common_name().filter_map(|name| name.as_str().ok());
+    let organizations = subject.iter_organization().filter_map(|name| name.as_str().ok());
+    let mut asked = Asked {
+        common_name: common_name.collect(),
+        organizations: organizations.map(str::to_owned).collect(),
+        ..Asked::default()
+    };
     for extension in request.requested_extensions().into_iter().flatten() {
         let ParsedExtension::SubjectAlternativeName(names) = extension else {
             continue;

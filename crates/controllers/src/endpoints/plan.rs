@@ -71,7 +71,9 @@ pub(crate) fn slices(service: &Service, pods: &[Arc<Pod>]) -> Vec<Wanted> {
 /// The subsets of the older Endpoints object: the first address family, ready and not ready addresses by ports.
 pub(crate) fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<Value> {
     let family = service.families.first().map_or("IPv4", String::as_str);
-    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    /// Ready addresses, the others, and the ports that both have.
+    type Group = (Vec<Value>, Vec<Value>, Vec<Value>);
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     let mut left = ENDPOINTS;
     for pod in by_name(pods) {
         let Some(address) = address(pod, family).filter(|_| left > 0) else {
