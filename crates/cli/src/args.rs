@@ -56,6 +56,13 @@ pub enum Command {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// Measure this cluster, or any other that a kubeconfig leads to.
+    #[command(after_help = "Example:\n  gantry bench pods --kubeconfig /var/lib/gantry/admin.kubeconfig")]
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: bench::Command,
+    },
     /// Run the server in the foreground, for a service manager.
     #[command(after_help = "Example:\n  gantry server --listen 0.0.0.0:6443")]
     Server(SettingsArgs),

@@ -17,6 +17,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !matches!(cli.command, Command::Server(_) | Command::Node(_) | Command::Supervise) {
+        // A reader that goes away, such as `head`, ends a command quietly instead of by a panic.
+        // SAFETY: no other thread runs yet, and the default disposition needs no handler.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,6 +45,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Up(args) => small(cli::up::run(Instance::new(&cli.data_dir)?, args)),
         Command::Down { purge } => small(cli::down::run(Instance::new(&cli.data_dir)?, purge)),
         Command::Status { output } => small(cli::status::run(Instance::new(&cli.data_dir)?, output)),
+        Command::Bench { command } => busy(bench::run(command)),
         Command::Supervise => small(supervise::run(Instance::new(&cli.data_dir)?)),
         Command::Server(given) => large(server::run(Instance::new(&cli.data_dir)?, given)),
         Command::Node(given) => large(node::run(Instance::new(&cli.data_dir)?, given)),
