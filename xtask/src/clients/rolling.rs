@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ENOUGH: usize = 100;
 /// Asks until there is a file, then says how it went.
 const CLIENT: &str = "ok=0; failed=0; while [ ! -e /tmp/stop ]; do \
-                      if wget -T 5 -q -O /dev/null http://ADDRESS/; then ok=$((ok + 1)); \
+                      if printf 'GET / HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n' | nc -w 5 ADDRESS 80 | grep -q 'Hello from'; then ok=$((ok + 1)); \
                       else failed=$((failed + 1)); echo failed at $(date); fi; done; \
                       echo counted $ok $failed; touch /tmp/done; sleep 3600";
 

@@ -89,9 +89,13 @@ fn logs_follow(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 fn logs_previous(stage: &Stage<'_>) -> anyhow::Result<()> {
+    start_box(stage)?;
+    stage.refuses(
+        "kubectl logs box --previous",
+        "previous terminated container \"box\" in pod \"box\" not found",
+    )?;
     stage.write("crash.yaml", CRASH)?;
     stage.sh("kubectl apply -f crash.yaml")?;
-    stage.refuses("kubectl logs crash --previous", "")?;
     stage.sh("kubectl wait --for=jsonpath='{.status.containerStatuses[0].restartCount}'=1 pod/crash --timeout=60s")?;
     stage.until("kubectl logs crash", "run 2")?;
     stage.prints("kubectl logs crash --previous", "run 1")?;

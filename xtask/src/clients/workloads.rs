@@ -166,10 +166,9 @@ fn service_names(stage: &Stage<'_>) -> anyhow::Result<()> {
         &format!("web.{namespace}"),
         &format!("web.{namespace}.svc.cluster.local"),
     ] {
-        stage.says(
-            &format!("kubectl exec box -- wget -T 5 -qO- http://{name}/"),
-            "Hello from web-",
-        )?;
+        // Debian's static busybox dies when its wget asks its resolver; its nc doesn't.
+        let ask = format!("printf 'GET / HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n' | nc -w 5 {name} 80");
+        stage.says(&format!("kubectl exec box -- sh -c \"{ask}\""), "Hello from web-")?;
     }
     let token = "/var/run/secrets/kubernetes.io/serviceaccount";
     stage.says(&format!("kubectl exec box -- cat {token}/namespace"), namespace)?;
