@@ -177,6 +177,6 @@ fn service_names(stage: &Stage<'_>) -> anyhow::Result<()> {
         "kubectl exec box -- nslookup kubernetes.default.svc.cluster.local",
         "10.222.0.1",
     )?;
-    stage.sh("kubectl exec box -- nc -w 5 -z kubernetes.default 443")?;
+    stage.sh("kubectl exec box -- sh -c 'nc -w 5 kubernetes.default 443 </dev/null'")?;
     Ok(())
 }
