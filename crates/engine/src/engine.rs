@@ -108,7 +108,6 @@ impl Engine {
             }
         }
         self.reclaim_cgroups().await;
-        self.repark();
         Ok(())
     }
 
@@ -135,8 +134,9 @@ impl Engine {
         .await;
     }
 
-    /// Gives each free sandbox of before a parked process again, in the background.
-    fn repark(&self) {
+    /// Gives each free sandbox of before a parked process again, in the background. For whoever means to use them; one
+    /// who opens the engine to remove everything doesn't.
+    pub fn park_free(&self) {
         let inner = &self.inner;
         let free: Vec<_> = inner
             .sandboxes
@@ -153,6 +153,12 @@ impl Engine {
                 }
             }
         });
+    }
+
+    /// Removes what the engine has besides its sandboxes, when those are gone: its cgroup. The state directory stays.
+    pub async fn retire(&self) -> Result<()> {
+        let engine = self.clone();
+        blocking(move || engine.inner.cgroups.remove(&engine.inner.config.cgroup_parent)).await
     }
 
     /// What happens to containers from now on.

@@ -65,11 +65,17 @@ fn small(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
 /// For the long-running processes.
 fn large(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GANTRY_LOG").unwrap_or_else(|_| "info".into());
+    let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(colours)
         .with_writer(std::io::stderr)
         .init();
+    busy(work)
+}
+
+/// For work that computes.
+fn busy(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -105,15 +105,16 @@ pub async fn purge(data_dir: &Path, instance: &str) -> Vec<String> {
     let dir = data_dir.join("node");
     match Engine::open(engine_config(&dir, instance)).await {
         Ok(engine) => {
-            for sandbox in engine.sandboxes() {
-                errors.extend(
-                    engine
-                        .sandbox_remove(&sandbox.id)
-                        .await
-                        .err()
-                        .map(|error| error.to_string()),
-                );
-            }
+            let sandboxes = engine.sandboxes();
+            let removals =
+                futures::future::join_all(sandboxes.iter().map(|sandbox| engine.sandbox_remove(&sandbox.id)));
+            errors.extend(
+                removals
+                    .await
+                    .into_iter()
+                    .filter_map(|done| done.err().map(|error| error.to_string())),
+            );
+            errors.extend(engine.retire().await.err().map(|error| error.to_string()));
         }
         Err(error) => errors.push(error.to_string()),
     }

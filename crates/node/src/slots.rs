@@ -63,6 +63,7 @@ impl Slots {
             next: AtomicU32::new(next),
         });
         let free = maker.reclaim().await;
+        maker.engine.park_free();
         let (sender, ready) = mpsc::channel(READY);
         let filler = maker.clone();
         tokio::spawn(async move {

@@ -192,16 +192,29 @@ async fn stop_round(worker: &mut Worker, running: &BTreeMap<String, Run>, addres
         Box::pin(join_all(running.iter().filter_map(|(name, run)| {
             Some(container(&ctx, &pod, find(&pod, name)?, run, address, grace))
         })));
+    let mut shortest = grace;
+    let mut sooner: Option<Instant> = None;
     loop {
+        let due = async {
+            match sooner {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = &mut stopping => break,
+            () = due => {
+                sooner = None;
+                for run in running.values() {
+                    let _ = ctx.engine.signal(&run.id, libc::SIGKILL).await;
+                }
+            }
             Some(wake) = worker.wakes.recv() => {
-                let told = matches!(wake, Wake::Pod(_) | Wake::Gone);
                 worker.note(wake);
-                if told && grace_of(worker) < grace && grace_of(worker) <= began.elapsed() {
-                    for run in running.values() {
-                        let _ = ctx.engine.signal(&run.id, libc::SIGKILL).await;
-                    }
+                // Whoever asks again with less patience gets it from now on.
+                if grace_of(worker) < shortest {
+                    shortest = grace_of(worker);
+                    sooner = Some(Instant::now() + shortest);
                 }
             }
         }
