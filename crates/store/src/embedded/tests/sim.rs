@@ -101,9 +101,12 @@ impl Sim {
     }
 
     pub(super) fn files(&self) -> Vec<(String, Vec<u8>)> {
-        self.names()
-            .into_iter()
-            .map(|name| (name.clone(), self.read(&name)))
+        // Under one lock: the store's own threads may remove files meanwhile.
+        let world = self.0.lock();
+        world
+            .names
+            .iter()
+            .map(|(name, inode)| (name.clone(), world.inodes[*inode].now.clone()))
             .collect()
     }
 
