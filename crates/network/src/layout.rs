@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use crate::error::Error;
+use crate::nft::types::{ADDRESS, NUMBER, PORT, PROTOCOL, kinds};
 use crate::nft::{Base, Batch, Map, Reg, Rule, Set, Target};
 
 /// The version of the layout, noted on the table.
@@ -51,76 +52,91 @@ const SETS: &[Set] = &[
     Set {
         name: set::ADDRESSES,
         key: ADDRESS_KEY,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
         map: Map::Verdict,
     },
     Set {
         name: set::PORTS,
         key: PORT_KEY,
+        kind: kinds(&[PROTOCOL, PORT]),
         map: Map::Verdict,
     },
     Set {
         name: set::OUTSIDE_ADDRESSES,
         key: ADDRESS_KEY,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
         map: Map::Verdict,
     },
     Set {
         name: set::OUTSIDE_PORTS,
         key: PORT_KEY,
+        kind: kinds(&[PROTOCOL, PORT]),
         map: Map::Verdict,
     },
     Set {
         name: set::ADDRESS_GROUPS,
         key: ADDRESS_KEY,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
         map: Map::Value(4),
     },
     Set {
         name: set::PORT_GROUPS,
         key: PORT_KEY,
+        kind: kinds(&[PROTOCOL, PORT]),
         map: Map::Value(4),
     },
     Set {
         name: set::OUTSIDE_ADDRESS_GROUPS,
         key: ADDRESS_KEY,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
         map: Map::Value(4),
     },
     Set {
         name: set::OUTSIDE_PORT_GROUPS,
         key: PORT_KEY,
+        kind: kinds(&[PROTOCOL, PORT]),
         map: Map::Value(4),
     },
     Set {
         name: set::ENDPOINTS,
         key: 8,
+        kind: kinds(&[NUMBER, NUMBER]),
         map: Map::Value(8),
     },
     Set {
         name: set::AFFINITY,
         key: 16,
+        kind: kinds(&[ADDRESS, ADDRESS, PROTOCOL, PORT]),
         map: Map::Remembered(8),
     },
     Set {
         name: set::HAIRPIN,
         key: 8,
+        kind: kinds(&[ADDRESS, ADDRESS]),
         map: Map::None,
     },
     Set {
         name: set::REFUSED,
         key: ADDRESS_KEY,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
         map: Map::None,
     },
     Set {
         name: set::REFUSED_PORTS,
         key: PORT_KEY,
+        kind: kinds(&[PROTOCOL, PORT]),
         map: Map::None,
     },
     Set {
         name: set::MASQUERADED,
         key: ADDRESS_KEY,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
         map: Map::None,
     },
     Set {
         name: set::MASQUERADED_PORTS,
         key: PORT_KEY,
+        kind: kinds(&[PROTOCOL, PORT]),
         map: Map::None,
     },
 ];

@@ -39,7 +39,36 @@ pub(crate) enum Map {
 pub(crate) struct Set {
     pub(crate) name: &'static str,
     pub(crate) key: u32,
+    /// What the key's parts are. The kernel only keeps it, for nft(8) to print.
+    pub(crate) kind: u32,
     pub(crate) map: Map,
+}
+
+/// Kinds of values, as nft(8) numbers them (`enum datatypes`).
+pub(crate) mod types {
+    pub(crate) const ADDRESS: u32 = 7;
+    pub(crate) const PROTOCOL: u32 = 12;
+    pub(crate) const PORT: u32 = 13;
+    pub(crate) const NUMBER: u32 = 19;
+
+    /// The number of a concatenation: six bits a part.
+    pub(crate) const fn kinds(parts: &[u32]) -> u32 {
+        let (mut all, mut i) = (0, 0);
+        while i < parts.len() {
+            all = all << 6 | parts[i];
+            i += 1;
+        }
+        all
+    }
+}
+
+/// A number, or an endpoint: address and port.
+fn value_kind(length: u32) -> u32 {
+    if length == 4 {
+        types::NUMBER
+    } else {
+        types::kinds(&[types::ADDRESS, types::PORT])
+    }
 }
 
 /// One element of a set.
@@ -150,8 +179,11 @@ impl Batch {
         let (flags, data) = match set.map {
             Map::None => (0, None),
             Map::Verdict => (SET_MAP, Some((VERDICT_TYPE, 0))),
-            Map::Value(length) => (SET_MAP, Some((0, length))),
-            Map::Remembered(length) => (SET_MAP | SET_TIMEOUT | SET_EVALUATED, Some((0, length))),
+            Map::Value(length) => (SET_MAP, Some((value_kind(length), length))),
+            Map::Remembered(length) => (
+                SET_MAP | SET_TIMEOUT | SET_EVALUATED,
+                Some((value_kind(length), length)),
+            ),
         };
         self.message(
             m::NEW_SET,
@@ -161,7 +193,7 @@ impl Batch {
                 body.text(1, table)
                     .text(2, set.name)
                     .be32(3, flags)
-                    .be32(4, 0)
+                    .be32(4, set.kind)
                     .be32(5, set.key);
                 if let Some((kind, length)) = data {
                     body.be32(6, kind).be32(7, length);

@@ -4,7 +4,7 @@ mod batch;
 mod read;
 mod rule;
 
-pub(crate) use batch::{Base, Batch, Element, Map, Set};
+pub(crate) use batch::{Base, Batch, Element, Map, Set, types};
 pub(crate) use read::{Chain, Table, chains, elements, rules, tables};
 pub(crate) use rule::{Reg, Rule, Target};
 
