@@ -143,6 +143,9 @@ fn switching(accept: &str, protocol: &'static str) -> Response<Body> {
     response
 }
 
+/// How long a client may take to answer that the stream is over.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Copies both ways until the node is done or the client is gone.
 async fn join(upgraded: Upgraded, to_node: mpsc::Sender<Bytes>, from_node: Incoming) {
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
@@ -159,9 +162,8 @@ async fn join(upgraded: Upgraded, to_node: mpsc::Sender<Bytes>, from_node: Incom
                 continue;
             };
             let frame = Frame::new(*channel, data.slice_ref(rest));
-            if to_node.send(frame.encode()).await.is_err() {
-                break;
-            }
+            // A node that is done takes no more; the client's own end is still to be read.
+            let _ = to_node.send(frame.encode()).await;
         }
     };
     let down = async {
@@ -199,7 +201,10 @@ async fn join(upgraded: Upgraded, to_node: mpsc::Sender<Bytes>, from_node: Incom
     };
     tokio::pin!(up, down);
     tokio::select! {
-        _ = &mut down => {}
+        _ = &mut down => {
+            // To close with unread input resets the connection, and the client may lose what was just sent.
+            let _ = tokio::time::timeout(LAST_WORDS, &mut up).await;
+        }
         () = &mut up => {
             // The client is gone; the node learns it by the end of its input.
         }
