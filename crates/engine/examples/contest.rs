@@ -415,6 +415,9 @@ fn known(key: &str, kind: &str) -> bool {
         "probes: write /sys" => true,
         // runc keeps the bundle's umask from further processes.
         "/proc/self/status: Umask" => kind == "further",
+        // Go's runtime raises the soft limit to the hard one at its start; runc before 1.2 doesn't always put it back
+        // for further processes.
+        "/proc/self/limits: Max open files" => kind == "further",
         _ => false,
     }
 }
