@@ -80,11 +80,6 @@ impl Sim {
         self.0.lock().names.keys().cloned().collect()
     }
 
-    pub(super) fn read(&self, name: &str) -> Vec<u8> {
-        let world = self.0.lock();
-        world.inodes[world.names[name]].now.clone()
-    }
-
     /// A disk with these files, all durable.
     pub(super) fn of(files: &[(String, Vec<u8>)]) -> Self {
         let mut world = World::default();
