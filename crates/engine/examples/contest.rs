@@ -415,8 +415,8 @@ fn known(key: &str, kind: &str) -> bool {
         "probes: write /sys" => true,
         // runc keeps the bundle's umask from further processes.
         "/proc/self/status: Umask" => kind == "further",
-        // Go's runtime raises the soft limit to the hard one at its start; runc before 1.2 doesn't always put it back
-        // for further processes.
+        // Seen now and then only: runc 1.1 gives further processes the hard limit as the soft one. Probably Go's runtime,
+        // which raises it at its start; not confirmed.
         "/proc/self/limits: Max open files" => kind == "further",
         _ => false,
     }
