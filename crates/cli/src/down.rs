@@ -11,6 +11,8 @@ use crate::instance::Instance;
 use crate::process::{Role, Running, is_root};
 use crate::{kubeconfig, wait};
 
+/// All that an instance keeps in its directory.
+const KNOWN: [&str; 5] = ["settings.json", "admin.kubeconfig", "server", "node", "run"];
 /// How long a process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -57,6 +59,27 @@ pub async fn stop(instance: &Instance) -> anyhow::Result<()> {
     }
 }
 
+/// What an instance has in its directory.
+pub fn found(instance: &Instance) -> Vec<&'static str> {
+    let there = |name: &&str| instance.dir().join(name).exists();
+    KNOWN.into_iter().filter(there).collect()
+}
+
+/// As [`stop`], and the files go too, but for what is to be kept.
+pub async fn empty(instance: &Instance, keep: &[&str]) -> anyhow::Result<()> {
+    stop(instance).await?;
+    for name in KNOWN.into_iter().filter(|name| !keep.contains(name)) {
+        let path = instance.dir().join(name);
+        let removed = match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
+            Ok(_) => fs::remove_file(&path),
+            Err(_) => Ok(()),
+        };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// As [`stop`], and all files go too.
 pub async fn purge(instance: &Instance) -> anyhow::Result<()> {
     stop(instance).await?;
@@ -70,10 +93,9 @@ pub async fn purge(instance: &Instance) -> anyhow::Result<()> {
 
 /// Files are only removed from a directory that an instance made.
 fn check_is_ours(dir: &Path) -> anyhow::Result<()> {
-    let known = ["settings.json", "admin.kubeconfig", "server", "node", "run"];
     for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
         let name = entry.with_context(|| format!("reading {}", dir.display()))?.file_name();
-        if !known.iter().any(|known| name == *known) {
+        if !KNOWN.iter().any(|known| name == *known) {
             bail!(
                 "{} has something that is not Gantry's: {:?}; move it away first",
                 dir.display(),

@@ -144,11 +144,14 @@ impl Instance {
         write_whole(&self.settings_file(), &bytes)
     }
 
-    /// Tells the other instances of this machine that this one is there. An error names one that is in the way.
+    /// Whether another instance of this machine is in the way; an error names it.
+    pub fn check_others(&self, settings: &Settings) -> anyhow::Result<()> {
+        others(&self.dir).iter().try_for_each(|other| other.check(settings))
+    }
+
+    /// Tells the other instances of this machine that this one is there.
     pub fn announce(&self, settings: &Settings) -> anyhow::Result<()> {
-        for other in others(&self.dir) {
-            other.check(settings)?;
-        }
+        self.check_others(settings)?;
         let presence = Presence {
             data_dir: self.dir.clone(),
             settings: settings.clone(),

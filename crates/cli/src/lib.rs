@@ -9,6 +9,7 @@ pub mod down;
 pub mod image;
 pub mod instance;
 pub mod kubeconfig;
+pub mod preflight;
 pub mod process;
 pub mod progress;
 pub mod status;

@@ -1,7 +1,7 @@
 //! `gantry up`: from nothing to a ready node, once or again.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use kube::{Api, Client};
 
 use crate::args::UpArgs;
 use crate::instance::{Instance, Settings};
-use crate::process::{Role, is_root, own_program};
+use crate::preflight::{self, Machine, Wishes};
+use crate::process::{Role, own_program};
 use crate::progress::Progress;
 use crate::{demo, down, kubeconfig, wait};
 
@@ -20,17 +21,21 @@ use crate::{demo, down, kubeconfig, wait};
 pub async fn run(instance: Instance, args: UpArgs) -> anyhow::Result<()> {
     let progress = Progress::start();
     let running = instance.running(Role::Supervisor).is_some();
-    let fresh = !instance.dir().exists();
     let settings = instance.settings(&args.settings)?;
-    if running {
+    if running || instance.running(Role::Server).is_some() {
         check_unchanged(&instance, &settings)?;
-    } else if let Err(error) = start(&instance, &settings) {
-        undo(&instance, fresh).await;
-        return Err(error);
+    }
+    let before = Before::look(&instance);
+    if !running {
+        check(&instance, &settings)?;
+        if let Err(error) = start(&instance, &settings) {
+            undo(&instance, &before).await;
+            return Err(error);
+        }
     }
     if let Err(error) = wait_until_ready(&instance, &settings, args.wait, &progress).await {
         if !running {
-            undo(&instance, fresh).await;
+            undo(&instance, &before).await;
         }
         return Err(error);
     }
@@ -55,23 +60,28 @@ fn check_unchanged(instance: &Instance, wanted: &Settings) -> anyhow::Result<()>
     }
 }
 
-/// Checks what can be known beforehand, and starts the supervisor.
-fn start(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
-    if !is_root() {
-        bail!("a node needs root: run `sudo gantry up`");
+/// Asks for all that can be known beforehand; nothing is made yet.
+fn check(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
+    preflight::can_run_node(&Machine)?;
+    instance.check_others(settings)?;
+    // What of this instance still runs has what it needs; the supervisor joins it.
+    if instance.running(Role::Server).is_some() {
+        return Ok(());
     }
-    // Whether a leftover of this instance itself holds the port is seen by asking for it.
-    instance.announce(settings)?;
-    TcpListener::bind(settings.listen)
-        .map(drop)
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
-                "{} is taken by another program; choose another --listen",
-                settings.listen
-            ),
-            _ => anyhow::anyhow!("listening on {}: {error}; choose another --listen", settings.listen),
-        })?;
+    let wishes = Wishes {
+        dir: instance.dir(),
+        instance: &instance.id(),
+        listen: settings.listen,
+        pods: settings.pod_cidr,
+        services: settings.service_cidr,
+    };
+    Ok(preflight::can_have(&Machine, &wishes)?)
+}
+
+/// Starts the supervisor.
+fn start(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
     fs::create_dir_all(instance.run_dir()).with_context(|| format!("making {}", instance.run_dir().display()))?;
+    instance.announce(settings)?;
     instance.store_settings(settings)?;
     for role in [Role::Server, Role::Node] {
         if instance.running(role).is_none() {
@@ -154,15 +164,32 @@ async fn failed(instance: &Instance, role: Role, limit: Duration) -> String {
     }
 }
 
-/// A start that failed leaves nothing behind: what ran is stopped, and a directory that this start made goes.
-async fn undo(instance: &Instance, fresh: bool) {
-    let result = if fresh {
-        down::purge(instance).await
-    } else {
-        down::stop(instance).await
-    };
-    if let Err(error) = result {
+/// What was there before a start, so that one that fails can leave just that.
+struct Before {
+    /// What was in the data directory.
+    had: Vec<&'static str>,
+    /// The directories on the way to the data directory that were missing, the deepest first.
+    missing: Vec<PathBuf>,
+}
+
+impl Before {
+    fn look(instance: &Instance) -> Self {
+        let missing = instance.dir().ancestors().take_while(|dir| !dir.exists());
+        Self {
+            had: down::found(instance),
+            missing: missing.map(Path::to_path_buf).collect(),
+        }
+    }
+}
+
+/// A start that failed leaves nothing behind: what ran is stopped, and files that this start made go.
+async fn undo(instance: &Instance, before: &Before) {
+    if let Err(error) = down::empty(instance, &before.had).await {
         eprintln!("gantry: cleaning up after that: {error:#}");
+    }
+    for dir in &before.missing {
+        // Goes only while it is empty.
+        let _ = fs::remove_dir(dir);
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use cli::Instance;
 use cli::args::SettingsArgs;
-use cli::process::{Role, is_root, one_line};
+use cli::process::{Role, one_line};
 use node::Config;
 
 /// Runs it in the foreground until told to end. Pods go on.
@@ -23,7 +23,7 @@ pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Resu
         labels: Default::default(),
     };
     let work = async {
-        anyhow::ensure!(is_root(), "a node needs root");
+        cli::preflight::can_run_node(&cli::preflight::Machine)?;
         wait_for_bootstrap(&instance).await?;
         Box::pin(node::run(config, cancel)).await.context("the node")
     };

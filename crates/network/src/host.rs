@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
@@ -94,17 +95,17 @@ pub(crate) fn missing_nftables(what: &str, source: io::Error) -> Error {
     }
 }
 
-/// Refuses ranges that overlap anything of this host or of another instance.
-pub(crate) fn check_ranges(config: &Config, route: &mut Socket, others: &[&Instance]) -> Result<(), Error> {
-    let ranges = [
-        (config.pod_cidr, "--pod-cidr", 29),
-        (config.service_cidr, "--service-cidr", 31),
-    ];
-    if overlap(config.pod_cidr, config.service_cidr) {
-        return Err(Error::OwnRanges {
-            pods: config.pod_cidr,
-            services: config.service_cidr,
-        });
+/// Refuses ranges that overlap anything of this host, but for the instance's own address, or of another instance.
+pub(crate) fn check_ranges(
+    pods: Ipv4Net,
+    services: Ipv4Net,
+    own: Option<Ipv4Addr>,
+    route: &mut Socket,
+    others: &[&Instance],
+) -> Result<(), Error> {
+    let ranges = [(pods, "--pod-cidr", 29), (services, "--service-cidr", 31)];
+    if overlap(pods, services) {
+        return Err(Error::OwnRanges { pods, services });
     }
     if let Some((range, ..)) = ranges.iter().find(|(range, _, longest)| range.prefix_len() > *longest) {
         return Err(Error::SmallRange(*range));
@@ -145,11 +146,10 @@ pub(crate) fn check_ranges(config: &Config, route: &mut Socket, others: &[&Insta
             );
             return Err(Error::HostOverlap { range, with, flag });
         }
-        let own =
-            |address: &&link::Address| address.link == LOOPBACK && address.network == single(config.node_address());
+        let is_own = |address: &&link::Address| address.link == LOOPBACK && own.map(single) == Some(address.network);
         if let Some(found) = addresses
             .iter()
-            .filter(|a| !own(a))
+            .filter(|address| !is_own(address))
             .find(|address| overlap(address.network, range))
         {
             let with = format!("the address {} of {}", found.network, name(found.link));

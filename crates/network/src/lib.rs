@@ -26,6 +26,6 @@ mod tests;
 pub use attach::{Attachment, GATEWAY, POD_LINK};
 pub use config::{Config, InstanceId, SlotId};
 pub use error::Error;
-pub use network::{Dump, Errors, Network, purge};
+pub use network::{Dump, Errors, Network, check_ranges, has_nf_tables, purge};
 pub use services::Applied;
 pub use table::{Endpoint, LocalService, Protocol, Service, ServicePort, ServiceTable};

@@ -68,6 +68,22 @@ enum Chore {
     Report(Sender<()>),
 }
 
+/// Whether the kernel has nf_tables. What of it is needed besides is seen when the table is made.
+pub fn has_nf_tables() -> bool {
+    open_socket(libc::NETLINK_NETFILTER).is_ok_and(|mut netfilter| host::instances(&mut netfilter).is_ok())
+}
+
+/// Refuses ranges of a whole cluster that overlap anything of this host or of another instance; changes nothing. An
+/// instance that has its table already was checked when it was made.
+pub fn check_ranges(instance: &str, pods: Ipv4Net, services: Ipv4Net) -> Result<(), Error> {
+    let (mut route, mut netfilter) = (open_socket(libc::NETLINK_ROUTE)?, open_socket(libc::NETLINK_NETFILTER)?);
+    let instances = host::instances(&mut netfilter)?;
+    if instances.iter().any(|other| other.id == instance) {
+        return Ok(());
+    }
+    host::check_ranges(pods, services, None, &mut route, &instances.iter().collect::<Vec<_>>())
+}
+
 impl Network {
     /// Checks that this host can have the network, sets it up where it isn't yet, and finds what is there. Slots that
     /// were not complete when the last process ended are removed.
@@ -76,7 +92,8 @@ impl Network {
         let mut netfilter = open_socket(libc::NETLINK_NETFILTER)?;
         let instances = host::instances(&mut netfilter)?;
         let others: Vec<&Instance> = instances.iter().filter(|i| i.id != config.instance.as_str()).collect();
-        host::check_ranges(&config, &mut route, &others)?;
+        let own = Some(config.node_address());
+        host::check_ranges(config.pod_cidr, config.service_cidr, own, &mut route, &others)?;
         let mtu = match config.mtu {
             Some(mtu) => mtu,
             None => host::default_mtu(&mut route)?,

@@ -1,6 +1,6 @@
 //! For tests: a container's program that tells what it finds about itself, and does a few things on demand.
 //!
-//! `report` prints everything as lines; `report exit N`, `report sleep MS`, `report print TEXT...`, `report cat` (input to
+//! `report` prints everything as lines; `report exit N [MS]` (after so many milliseconds), `report sleep MS`, `report print TEXT...`, `report cat` (input to
 //! output), `report lines N MS` (a numbered line each so many milliseconds), `report touch BYTES` (uses memory), `report
 //! sizes` (the terminal's size), `report kill N` (a signal to itself), `report stop` (until SIGTERM, then exits 7), `report
 //! clock` (the monotonic clock's nanoseconds at the first instruction).
@@ -26,7 +26,10 @@ extern "C" fn entry(stack: *const usize) -> ! {
     let start = unsafe { Start::new(stack) };
     match start.arg(1) {
         b"" => everything(start),
-        b"exit" => exit(number(start.arg(2)) as i32),
+        b"exit" => {
+            sleep(number(start.arg(3)));
+            exit(number(start.arg(2)) as i32)
+        }
         b"sleep" => sleep(number(start.arg(2))),
         b"print" => (2..start.argc()).for_each(|at| out(start.arg(at))),
         b"error" => drop(sys::write(2, start.arg(2))),

@@ -1,7 +1,7 @@
 //! Finds what a test left behind on the machine: mounts, links, network namespaces, cgroups, processes, files. Other
 //! tests may run at the same time, so only what carries a given mark (a directory, an instance's id) is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -30,6 +30,19 @@ impl Snapshot {
     /// What is here and was not there before.
     pub fn since(&self, before: &Snapshot) -> Vec<String> {
         self.things.difference(&before.things).cloned().collect()
+    }
+
+    /// How many things there are of each form: numbers and ids in names are taken out, since what replaces a thing has
+    /// others. `ignore` names parts of lines that don't count.
+    pub fn tally(&self, ignore: &[&str]) -> BTreeMap<String, usize> {
+        let mut tally = BTreeMap::new();
+        for line in self
+            .lines()
+            .filter(|line| !ignore.iter().any(|part| line.contains(part)))
+        {
+            *tally.entry(form(line)).or_default() += 1;
+        }
+        tally
     }
 
     /// Whether there is nothing.
@@ -105,6 +118,42 @@ impl Snapshot {
     }
 }
 
+/// A line with `#` for each UUID, each word of eight or more hexadecimal digits, and each other number.
+fn form(line: &str) -> String {
+    let (mut form, mut rest) = (String::new(), line);
+    while let Some(first) = rest.chars().next() {
+        let word = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let is_id = word >= 8 && rest[..word].bytes().all(|byte| byte.is_ascii_hexdigit());
+        let taken = match (is_uuid(rest), is_id, digits) {
+            (true, ..) => UUID.len(),
+            (_, true, _) => word,
+            (.., 0) => {
+                form.push(first);
+                rest = &rest[first.len_utf8()..];
+                continue;
+            }
+            _ => digits,
+        };
+        form.push('#');
+        rest = &rest[taken..];
+    }
+    form
+}
+
+const UUID: &str = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+fn is_uuid(text: &str) -> bool {
+    let fits = |(byte, form): (u8, u8)| {
+        if form == b'x' {
+            byte.is_ascii_hexdigit()
+        } else {
+            byte == form
+        }
+    };
+    text.len() >= UUID.len() && text.bytes().zip(UUID.bytes()).all(fits)
+}
+
 fn ancestors() -> BTreeSet<u32> {
     let (mut family, mut pid) = (BTreeSet::new(), std::process::id());
     while pid != 0 && family.insert(pid) {
@@ -121,6 +170,15 @@ fn ancestors() -> BTreeSet<u32> {
 mod tests {
     use super::*;
     use std::process::Command;
+
+    #[test]
+    fn what_replaces_a_thing_has_its_form() {
+        let one = form("file /d/sandboxes/s12/ns/0a1b2c3d4e5f of ab");
+        assert_eq!(one, "file /d/sandboxes/s#/ns/# of ab");
+        assert_eq!(one, form("file /d/sandboxes/s7/ns/ffeeddccbbaa9988 of ab"));
+        let uid = form("file /pods/6f1c8a52-53f4-4a3c-9d0e-0b9f2f6a7c11/etc");
+        assert_eq!(uid, form("file /pods/01c8aa52-0000-4b3c-8d0e-ab9f2f6a7c99/etc"));
+    }
 
     #[test]
     fn a_process_and_a_file_are_found_and_gone_again() {

@@ -5,6 +5,7 @@ mod hooks;
 pub(crate) mod observed;
 mod plan;
 mod publish;
+mod recall;
 pub(crate) mod start;
 mod status;
 mod stop;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use client::Recorder;
 use engine::{Engine, Event, State};
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
@@ -136,8 +138,11 @@ impl Manager {
             return;
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        let world = self.found.remove(&uid).unwrap_or_default();
+        let mut world = self.found.remove(&uid).unwrap_or_default();
         let slot = self.ctx.slots.of(&uid);
+        if slot.is_none() {
+            recall::recall(&mut world, &pod, Timestamp::now());
+        }
         let worker = Worker::new(self.ctx.clone(), pod, world, slot, (sender.clone(), receiver));
         self.workers.insert(uid.clone(), sender);
         self.running.spawn(async move {

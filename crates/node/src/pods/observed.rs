@@ -52,6 +52,8 @@ pub(crate) struct Observed {
     pub(crate) waiting: Option<Waiting>,
     /// Runs that ended early, in a row; sets the pause before the next.
     pub(crate) crashes: u32,
+    /// The current run is of a sandbox that is gone: known from the API alone.
+    pub(crate) lost: bool,
 }
 
 /// All containers of a pod by name.

@@ -71,10 +71,12 @@ pub(crate) fn plan(spec: &PodSpec, world: &World, now: Timestamp) -> Vec<Step> {
 
 /// Steps for the init containers, one after the other; true when the main containers may run.
 fn plan_init(spec: &PodSpec, world: &World, now: Timestamp, steps: &mut Vec<Step>) -> bool {
+    // Those of a sandbox that is gone don't count: a new one is prepared by the init containers again.
     let main_began = spec
         .containers
         .iter()
-        .any(|container| of(world, container).current.is_some());
+        .map(|container| of(world, container))
+        .any(|observed| observed.current.is_some() && !observed.lost);
     for container in init(spec) {
         let observed = of(world, container);
         if is_sidecar(container) {
@@ -87,7 +89,7 @@ fn plan_init(spec: &PodSpec, world: &World, now: Timestamp, steps: &mut Vec<Step
             continue;
         }
         // Init containers ran before the first main container did, whatever became of their traces.
-        let done = main_began || observed.exit().is_some_and(|exit| exit.code == 0);
+        let done = main_began || observed.exit().is_some_and(|exit| exit.code == 0) && !observed.lost;
         if done {
             continue;
         }

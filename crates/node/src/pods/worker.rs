@@ -477,6 +477,7 @@ fn begun(observed: &mut Observed, run: Run, container: &Container) {
     let running = matches!(run.state, RunState::Running(_));
     observed.current = Some(run);
     observed.waiting = None;
+    observed.lost = false;
     observed.started = running && container.startup_probe.is_none();
     observed.ready = running && container.readiness_probe.is_none() && container.startup_probe.is_none();
 }

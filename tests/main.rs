@@ -1,0 +1,12 @@
+//! Black box: the real binary on an empty directory, driven by a client that knows nothing of it but Kubernetes' API,
+//! and by its command line. Nothing in here may look into the house by another door.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod first_light;
+mod house;
+mod instances;
+mod outage;
+mod preconditions;
+mod rounds;
+mod stage;
