@@ -176,6 +176,16 @@ impl House {
         .await;
     }
 
+    /// Deletes a pod without waiting for its node.
+    pub(crate) async fn forget(&mut self, name: &str) {
+        let at_once = DeleteParams::default().grace_period(0);
+        match self.pods().delete(name, &at_once).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => panic!("forgetting {name}: {error}"),
+        }
+    }
+
     /// Waits until the pod is ready, its Service leads to it, and each of its containers has one process.
     pub(crate) async fn serves(&mut self, name: &str) {
         let pods = self.pods();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use testkit::cluster::{Cluster, output};
 
-use crate::stage;
+use crate::stage::{self, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn up_again_changes_nothing() {
@@ -16,6 +16,7 @@ async fn up_again_changes_nothing() {
     for process in ["server", "node", "supervisor"] {
         assert_eq!(before[process]["pid"], after[process]["pid"], "{process}");
     }
+    dead_processes_come_back(&cluster).await;
     let mut other = cluster.up_command();
     let refused = output(other.args(["--node-name", "another"]));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -24,6 +25,47 @@ async fn up_again_changes_nothing() {
         said.contains("runs with other settings") && said.contains("gantry down"),
         "{said}"
     );
+}
+
+/// The supervisor starts a server that died; `up` starts a supervisor that died, which leaves the others as they are.
+async fn dead_processes_come_back(cluster: &Cluster) {
+    let before = cluster.status();
+    stage::kill(&before, "server");
+    until("another server", async || {
+        let status = cluster.status();
+        let another = status["server"]["healthy"] == true && status["server"]["pid"] != before["server"]["pid"];
+        another.then_some(()).ok_or(status.to_string())
+    })
+    .await;
+    let before = cluster.status();
+    stage::kill(&before, "supervisor");
+    until("no supervisor", async || {
+        let status = cluster.status();
+        status["supervisor"]["pid"]
+            .is_null()
+            .then_some(())
+            .ok_or(status.to_string())
+    })
+    .await;
+    cluster.up();
+    let after = cluster.status();
+    assert!(after["supervisor"]["pid"].is_u64(), "{after}");
+    for process in ["server", "node"] {
+        assert_eq!(before[process]["pid"], after[process]["pid"], "{process}");
+    }
+}
+
+#[test]
+fn two_who_start_it_at_once_start_one() {
+    let cluster = stage::cluster();
+    let ups: Vec<_> = (0..3).map(|_| cluster.up_command().spawn().unwrap()).collect();
+    let ended: Vec<_> = ups
+        .into_iter()
+        .map(|up| up.wait_with_output().unwrap().status.code())
+        .collect();
+    assert_eq!(ended, [Some(0); 3], "{}", cluster.logs(20));
+    let status = cluster.status();
+    assert_eq!(status["nodes"][0]["ready"], true, "{status}");
 }
 
 fn fields_are_there(cluster: &Cluster, status: &Value) {
@@ -67,7 +109,7 @@ async fn two_live_side_by_side() {
 /// Each of the three that two instances can't share, one at a time.
 fn clashes_name_the_first(first: &Cluster, second: &Cluster) {
     let clash = |flag: &str, value: &str| {
-        let mut own = vec![
+        let mut own = [
             ("--listen", second.listen()),
             ("--pod-cidr", second.pod_cidr()),
             ("--service-cidr", second.service_cidr()),

@@ -2,6 +2,7 @@
 //! and by its command line. Nothing in here may look into the house by another door.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(clippy::large_futures, reason = "there is one of each")]
 
 mod first_light;
 mod house;

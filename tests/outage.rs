@@ -101,8 +101,7 @@ fn containers(id: &str) -> BTreeMap<String, (i32, String)> {
 fn kill_everything(cluster: &Cluster) {
     let status = cluster.status();
     for process in ["supervisor", "server", "node"] {
-        let pid = status[process]["pid"].as_i64().unwrap();
-        kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+        stage::kill(&status, process);
     }
 }
 

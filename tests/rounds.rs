@@ -28,9 +28,11 @@ enum Fault {
     Kill(&'static [&'static str]),
     /// SIGKILL to a shim of the pod at a random moment.
     KillShim,
+    /// The node dies, and the pod is gone from the API before it comes back.
+    Forget,
 }
 
-use Fault::{Kill, KillShim, Point};
+use Fault::{Forget, Kill, KillShim, Point};
 
 /// Faults of a creation, and those of a deletion. Each is used once before one is used again.
 const CREATION: &[Fault] = &[
@@ -43,6 +45,7 @@ const CREATION: &[Fault] = &[
     Point("node", "network.attach.routed", "kill", 1),
     Point("node", "network.services.planned", "kill", 2),
     Point("node", "network.services.committed", "kill", 2),
+    Point("node", "node.volume.made", "kill", 3),
     Point("node", "node.container.configured", "kill", 3),
     Point("node", "node.container.created", "kill", 3),
     Point("node", "node.container.started", "kill", 3),
@@ -73,6 +76,8 @@ const DELETION: &[Fault] = &[
     Point("node", "node.pod.stopped", "kill", 1),
     Point("node", "node.pod.containers-removed", "kill", 1),
     Point("node", "node.pod.sandbox-removed", "kill", 1),
+    Point("node", "node.volume.unmounted", "kill", 1),
+    Point("node", "node.volume.directory-removed", "kill", 3),
     Point("node", "network.detach.unrouted", "kill", 1),
     Point("node", "network.services.planned", "kill", 2),
     Point("node", "network.services.committed", "kill", 2),
@@ -85,6 +90,7 @@ const DELETION: &[Fault] = &[
     Kill(&["server"]),
     Kill(&["server", "node"]),
     KillShim,
+    Forget,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +107,7 @@ async fn fifty_rounds_of_faults() {
         plan.extend(all);
     }
     let baseline = house.settled().await;
+    let (mut struck, mut armed) = (0, 0);
     for (number, (creation, fault)) in plan.into_iter().take(rounds).enumerate() {
         let began = Instant::now();
         let step = if creation { "creation" } else { "deletion" };
@@ -115,7 +122,15 @@ async fn fifty_rounds_of_faults() {
             house.deaths,
             began.elapsed().as_millis()
         );
+        if let Point("server" | "node", point, "kill", 1..) = fault
+            && !point.starts_with("init.")
+        {
+            armed += 1;
+            struck += usize::from(house.deaths > 0);
+        }
     }
+    // Which hit it is to be is random, and not all come; but a fault that never happens shows nothing.
+    assert!(struck * 2 >= armed, "only {struck} of {armed} points were reached");
     nothing_acknowledged_is_lost(&mut house, rounds).await;
 }
 
@@ -160,6 +175,10 @@ async fn strike(house: &mut House, seed: &mut Seed, name: &str, fault: Fault) {
         KillShim => {
             tokio::time::sleep(Duration::from_millis(seed.below(500))).await;
             house.kill_shim(seed, name);
+        }
+        Forget => {
+            house.kill("node");
+            house.forget(name).await;
         }
         Point(role, ..) => {
             let began = Instant::now();

@@ -10,7 +10,8 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, Config};
-use serde_json::json;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use testkit::cluster::Cluster;
 
 /// How long anything may take; a busy machine must not fail a test.
@@ -59,9 +60,17 @@ pub(crate) fn add_images(cluster: &Cluster) {
     }
 }
 
+/// SIGKILL to one of an instance's processes, by its status.
+pub(crate) fn kill(status: &Value, process: &str) {
+    let pid = status[process]["pid"].as_i64().expect("a process that runs");
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
 /// Waits for something, with the same patience everywhere.
 pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, work).await {
+    // Boxed, since kube's futures are large.
+    match tokio::time::timeout(PATIENCE, Box::pin(work)).await {
         Ok(done) => done,
         Err(_) => panic!("{what}: not within {PATIENCE:?}"),
     }

@@ -172,6 +172,29 @@ impl Instance {
     }
 }
 
+/// The right to start an instance, which one process of this machine has at a time.
+pub struct Turn {
+    _lock: fs::File,
+}
+
+impl Turn {
+    /// Waits until nobody else has it.
+    pub fn take() -> anyhow::Result<Self> {
+        fs::create_dir_all(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
+        let lock = fs::File::open(DIRECTORY).with_context(|| format!("opening {DIRECTORY}"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .with_context(|| format!("waiting for others that start, at {DIRECTORY}"))?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Goes only when no instance is in it.
+        let _ = fs::remove_dir(DIRECTORY);
+    }
+}
+
 /// The other instances that are there. Leftovers of directories that are gone don't count.
 fn others(own: &Path) -> Vec<Presence> {
     let mut found = Vec::new();

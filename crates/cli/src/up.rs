@@ -11,11 +11,14 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 
 use crate::args::UpArgs;
-use crate::instance::{Instance, Settings};
+use crate::instance::{Instance, Settings, Turn};
 use crate::preflight::{self, Machine, Wishes};
 use crate::process::{Role, own_program};
 use crate::progress::Progress;
 use crate::{demo, down, kubeconfig, wait};
+
+/// How long the supervisor may take to be there.
+const SUPERVISOR: Duration = Duration::from_secs(20);
 
 /// Starts what isn't running and waits until the node is ready.
 pub async fn run(instance: Instance, args: UpArgs) -> anyhow::Result<()> {
@@ -26,15 +29,9 @@ pub async fn run(instance: Instance, args: UpArgs) -> anyhow::Result<()> {
         check_unchanged(&instance, &settings)?;
     }
     let before = Before::look(&instance);
-    if !running {
-        check(&instance, &settings)?;
-        if let Err(error) = start(&instance, &settings) {
-            undo(&instance, &before).await;
-            return Err(error);
-        }
-    }
+    let started = !running && start(&instance, &settings, &before).await?;
     if let Err(error) = wait_until_ready(&instance, &settings, args.wait, &progress).await {
-        if !running {
+        if started {
             undo(&instance, &before).await;
         }
         return Err(error);
@@ -62,7 +59,6 @@ fn check_unchanged(instance: &Instance, wanted: &Settings) -> anyhow::Result<()>
 
 /// Asks for all that can be known beforehand; nothing is made yet.
 fn check(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
-    preflight::can_run_node(&Machine)?;
     instance.check_others(settings)?;
     // What of this instance still runs has what it needs; the supervisor joins it.
     if instance.running(Role::Server).is_some() {
@@ -78,8 +74,30 @@ fn check(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
     Ok(preflight::can_have(&Machine, &wishes)?)
 }
 
-/// Starts the supervisor.
-fn start(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
+/// Starts the supervisor, unless somebody else has just done so: two that are told at once to start one instance, or
+/// two that clash, take turns.
+async fn start(instance: &Instance, settings: &Settings, before: &Before) -> anyhow::Result<bool> {
+    preflight::can_run_node(&Machine)?;
+    let turn = Turn::take()?;
+    if instance.running(Role::Supervisor).is_some() {
+        return Ok(false);
+    }
+    check(instance, settings)?;
+    let (owned, wanted) = (instance.clone(), settings.clone());
+    let started = move || supervise(&owned, &wanted);
+    let started = tokio::task::spawn_blocking(started).await.context("starting")?;
+    drop(turn);
+    match started {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            undo(instance, before).await;
+            Err(error)
+        }
+    }
+}
+
+/// Starts the supervisor and waits until it says that it is there.
+fn supervise(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
     fs::create_dir_all(instance.run_dir()).with_context(|| format!("making {}", instance.run_dir().display()))?;
     instance.announce(settings)?;
     instance.store_settings(settings)?;
@@ -103,7 +121,8 @@ fn start(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
         .stderr(log)
         .spawn()
         .context("starting the supervisor")?;
-    Ok(())
+    let there = || instance.is_ready(Role::Supervisor).then_some(());
+    wait::for_sign(&instance.run_dir(), SUPERVISOR, there)?.context("the supervisor does not start")
 }
 
 async fn wait_until_ready(

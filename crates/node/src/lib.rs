@@ -130,8 +130,7 @@ pub async fn purge(data_dir: &Path, instance: &str) -> Vec<String> {
         memory: dir.join("memory"),
         shm: dir.join("shm"),
     };
-    for entry in std::fs::read_dir(&paths.pods).into_iter().flatten().flatten() {
-        let uid = entry.file_name().to_string_lossy().into_owned();
+    for uid in volumes::owners(&paths) {
         errors.extend(
             volumes::tear_down(&paths, &uid)
                 .into_iter()

@@ -62,7 +62,11 @@ impl Slots {
             network,
             next: AtomicU32::new(next),
         });
-        let free = maker.reclaim().await;
+        let mut free = maker.reclaim().await;
+        // Pods that were on their way when the last life ended leave more than will be wanted soon.
+        for surplus in free.split_off(free.len().min(READY + 1)) {
+            maker.discard(&surplus.id).await;
+        }
         maker.engine.park_free();
         let (sender, ready) = mpsc::channel(READY);
         let filler = maker.clone();
@@ -118,7 +122,7 @@ impl Slots {
                 Ok(slot)
             }
             Err(error) => {
-                self.discard(slot).await;
+                self.maker.discard(&slot.id).await;
                 Err(error.into())
             }
         }
@@ -153,13 +157,6 @@ impl Slots {
     /// Gives a slot's address back, after its sandbox is gone.
     pub(crate) async fn release(&self, slot: Slot) {
         self.maker.detach(&slot.id).await;
-    }
-
-    async fn discard(&self, slot: Slot) {
-        if let Err(error) = self.maker.engine.sandbox_remove(&slot.id).await {
-            tracing::warn!(slot = %slot.id, %error, "removing a slot");
-        }
-        self.release(slot).await;
     }
 }
 
@@ -202,10 +199,7 @@ impl Maker {
             if slot.address.is_some() && sandbox.namespaces == Namespaces::default() {
                 free.push(slot);
             } else {
-                if let Err(error) = self.engine.sandbox_remove(&sandbox.id).await {
-                    tracing::warn!(slot = %sandbox.id, %error, "removing half a slot");
-                }
-                self.detach(&sandbox.id).await;
+                self.discard(&sandbox.id).await;
             }
         }
         for attachment in self.network.attachments() {
@@ -216,6 +210,13 @@ impl Maker {
             }
         }
         free
+    }
+
+    async fn discard(&self, id: &SandboxId) {
+        if let Err(error) = self.engine.sandbox_remove(id).await {
+            tracing::warn!(slot = %id, %error, "removing a slot");
+        }
+        self.detach(id).await;
     }
 
     fn slot_of(&self, sandbox: &Sandbox) -> Slot {

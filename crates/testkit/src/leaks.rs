@@ -83,7 +83,7 @@ impl Snapshot {
         }
     }
 
-    /// Processes by their command line, directory and cgroups; not this one and those that it came from.
+    /// Processes by their command line, directory, program and cgroups; not this one and those that it came from.
     fn processes(&mut self, marks: &[&str]) {
         let family = ancestors();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -96,13 +96,17 @@ impl Snapshot {
             let at = entry.path();
             let command = fs::read(at.join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            let cwd = fs::read_link(at.join("cwd")).unwrap_or_default();
+            let [cwd, exe] = ["cwd", "exe"].map(|link| fs::read_link(at.join(link)).unwrap_or_default());
             let cgroups = fs::read_to_string(at.join("cgroup"))
                 .unwrap_or_default()
                 .replace('\n', " ");
             self.add(
                 "process",
-                &format!("{pid}: {command}in {} of {cgroups}", cwd.display()),
+                &format!(
+                    "{pid}: {command}in {} from {} of {cgroups}",
+                    cwd.display(),
+                    exe.display()
+                ),
                 marks,
             );
         }

@@ -176,9 +176,7 @@ impl Manager {
         self.found.clear();
         let mut orphans: HashSet<String> = self.ctx.slots.owners().into_iter().collect();
         orphans.extend(worlds(&self.ctx.engine).into_keys());
-        for entry in std::fs::read_dir(&self.ctx.paths.pods).into_iter().flatten().flatten() {
-            orphans.insert(entry.file_name().to_string_lossy().into_owned());
-        }
+        orphans.extend(crate::volumes::owners(&self.ctx.paths));
         orphans.retain(|uid| !self.workers.contains_key(uid));
         for uid in orphans {
             tracing::info!(pod = uid, "removing what is left of a pod that is gone");

@@ -91,6 +91,7 @@ impl Volumes {
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
             let dir = volumes.one(objects, pod, volume, around).await?;
             volumes.dirs.insert(volume.name.clone(), dir);
+            meta::failpoint::hit("node.volume.made");
         }
         Ok(volumes)
     }
@@ -173,6 +174,15 @@ pub(crate) struct Around<'a> {
     pub(crate) pod_ips: &'a [String],
 }
 
+/// The pods that have files here, whether or not anybody knows them.
+pub(crate) fn owners(paths: &Paths) -> Vec<String> {
+    let entries = [&paths.pods, &paths.memory, &paths.shm].map(fs::read_dir);
+    let entries = entries.into_iter().flatten().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
 /// Removes all files of a pod, whatever of them is there; goes on after errors and returns them.
 pub(crate) fn tear_down(paths: &Paths, uid: &str) -> Vec<std::io::Error> {
     let mut errors = Vec::new();
@@ -188,6 +198,7 @@ pub(crate) fn tear_down(paths: &Paths, uid: &str) -> Vec<std::io::Error> {
                     .err()
                     .map(Into::into),
             );
+            meta::failpoint::hit("node.volume.unmounted");
         }
     }
     for dir in [pod, paths.memory.join(uid), paths.shm.join(uid)] {
@@ -195,6 +206,7 @@ pub(crate) fn tear_down(paths: &Paths, uid: &str) -> Vec<std::io::Error> {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => errors.push(error),
             _ => {}
         }
+        meta::failpoint::hit("node.volume.directory-removed");
     }
     errors
 }
