@@ -119,7 +119,7 @@ mod tests {
         let world = recalled(&pod);
         let spec = pod.spec.unwrap();
         assert_eq!(phase(&spec, &world), Phase::Failed);
-        assert_eq!(plan(&spec, &world, at(1)), []);
+        assert_eq!(plan(&spec, &world, Timestamp::now()), []);
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         let mut world = recalled(&pod);
         let spec = pod.spec.unwrap();
         assert_eq!(
-            plan(&spec, &world, at(1)),
+            plan(&spec, &world, Timestamp::now()),
             [Step::Start("i".into())],
             "init containers prepare the new sandbox"
         );
@@ -141,7 +141,7 @@ mod tests {
             lost: false,
             ..done.clone()
         };
-        assert_eq!(plan(&spec, &world, at(1)), [Step::Start("c".into())]);
+        assert_eq!(plan(&spec, &world, Timestamp::now()), [Step::Start("c".into())]);
     }
 
     #[test]
