@@ -1,20 +1,18 @@
 //! First light: from an empty directory to an application that answers through a Service, and on through its life.
 
-use std::net::SocketAddr;
-
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::{
     Api, AttachParams, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
-use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use testkit::cluster::Cluster;
 use tokio::io::AsyncReadExt as _;
 
-use crate::stage::{self, HELLO, http, until, within};
+use crate::stage::{self, http, until, within};
+use crate::web;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_lives() {
@@ -52,67 +50,18 @@ async fn the_node_is_ready(client: &Client) {
 
 /// `web`: a Deployment of two web servers, and a Service before them.
 async fn the_deployment_answers(client: &Client) {
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "web"},
-        "spec": {
-            "replicas": 2,
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}},
-                "spec": {"containers": [{"name": "web", "image": HELLO, "ports": [{"containerPort": 8080}]}]},
-            },
-        },
-    });
-    deployments
-        .create(&PostParams::default(), &serde_json::from_value(deployment).unwrap())
-        .await
-        .unwrap();
-    let services: Api<Service> = Api::default_namespaced(client.clone());
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": "web"},
-        "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
-    });
-    services
-        .create(&PostParams::default(), &serde_json::from_value(service).unwrap())
-        .await
-        .unwrap();
-    available(client, 2).await;
+    web::deploy(client, 2).await;
+    web::available(client, 2).await;
     it_answers(client).await;
 }
 
 /// Through the Service's own address and through the node's port.
 async fn it_answers(client: &Client) {
-    let services: Api<Service> = Api::default_namespaced(client.clone());
-    let spec = services.get("web").await.unwrap().spec.unwrap();
-    let address = spec.cluster_ip.unwrap();
-    let port = u16::try_from(spec.ports.unwrap()[0].node_port.unwrap()).unwrap();
-    let cluster_ip: SocketAddr = format!("{address}:80").parse().unwrap();
-    let node_port = SocketAddr::from(([127, 0, 0, 1], port));
+    let (cluster_ip, node_port) = web::addresses(client).await;
     for address in [cluster_ip, node_port] {
         let page = until("an answer", async || http(address)).await;
         assert!(page.starts_with("Hello from web-"), "{page:?}");
     }
-}
-
-async fn available(client: &Client, replicas: i32) {
-    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
-    let available = await_condition(deployments, "web", move |deployment: Option<&Deployment>| {
-        deployment.is_some_and(|deployment| {
-            let status = deployment.status.clone().unwrap_or_default();
-            let observed = status.observed_generation == deployment.metadata.generation;
-            let counts = [
-                status.replicas,
-                status.updated_replicas,
-                status.ready_replicas,
-                status.available_replicas,
-            ];
-            observed && counts.iter().all(|count| count.unwrap_or(0) == replicas)
-        })
-    });
-    within("the deployment is available", available).await.unwrap();
 }
 
 async fn a_command_runs_and_the_log_is_read(client: &Client) {
@@ -162,7 +111,7 @@ async fn it_rolls_and_scales(client: &Client) {
     };
     let before = names().await;
     deployments.restart("web").await.unwrap();
-    available(client, 2).await;
+    web::available(client, 2).await;
     until("all pods are new", async || {
         let now = names().await;
         let new = now.len() == 2 && now.iter().all(|name| !before.contains(name));
@@ -175,13 +124,13 @@ async fn it_rolls_and_scales(client: &Client) {
         .patch_scale("web", &PatchParams::default(), &patch)
         .await
         .unwrap();
-    available(client, 4).await;
+    web::available(client, 4).await;
     let patch = Patch::Merge(json!({"spec": {"replicas": 1}}));
     deployments
         .patch_scale("web", &PatchParams::default(), &patch)
         .await
         .unwrap();
-    available(client, 1).await;
+    web::available(client, 1).await;
 }
 
 /// Objects and pods are there again, with the same names and uids.
@@ -200,7 +149,7 @@ async fn down_and_up_keeps_everything(cluster: &Cluster, client: &Client) {
     );
     cluster.up();
     assert_eq!(known().await, before);
-    available(client, 1).await;
+    web::available(client, 1).await;
     it_answers(client).await;
     until("the pod that ended with the instance runs again", async || {
         let talker = stage::running(client, "talker").await;

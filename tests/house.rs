@@ -17,6 +17,7 @@ use testkit::leaks::Snapshot;
 use testkit::seed::Seed;
 
 use crate::stage::{self, HELLO, PATIENCE, REPORT, http, until};
+use crate::web;
 
 /// Files that are meant to grow or to come and go: objects, logs, signs of life.
 const OWN: [&str; 2] = ["/data/server/", "/data/run/"];
@@ -63,7 +64,7 @@ impl House {
         stage::add_images(&cluster);
         stage::create_pod(&client, &stage::report_pod("resident", &["lines", "1000000", "100"])).await;
         stage::running(&client, "resident").await;
-        let service = stage::expose_web(&client).await;
+        let service = web::expose(&client, "ClusterIP").await;
         Self {
             id: cluster.id(),
             client,

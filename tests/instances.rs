@@ -1,5 +1,7 @@
 //! Several instances on one machine: each keeps to itself, and a clash names the other.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 use testkit::cluster::{Cluster, output};
 
@@ -58,7 +60,9 @@ async fn dead_processes_come_back(cluster: &Cluster) {
 #[test]
 fn two_who_start_it_at_once_start_one() {
     let cluster = stage::cluster();
-    let ups: Vec<_> = (0..3).map(|_| cluster.up_command().spawn().unwrap()).collect();
+    let ups: Vec<_> = (0..3)
+        .map(|_| cluster.up_command().stdout(Stdio::null()).spawn().unwrap())
+        .collect();
     let ended: Vec<_> = ups
         .into_iter()
         .map(|up| up.wait_with_output().unwrap().status.code())

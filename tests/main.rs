@@ -7,7 +7,10 @@
 mod first_light;
 mod house;
 mod instances;
+mod interruptions;
 mod outage;
 mod preconditions;
+mod rolling;
 mod rounds;
 mod stage;
+mod web;

@@ -12,6 +12,7 @@ use testkit::cluster::Cluster;
 
 use crate::house;
 use crate::stage::{self, HELLO, http, until};
+use crate::web;
 
 const OUTAGE: Duration = Duration::from_secs(5);
 
@@ -26,7 +27,7 @@ async fn containers_do_not_notice() {
         of_policy("ends", "Never"),
         of_policy("comes-back", "Always"),
         of_policy("killed", "Never"),
-        web(),
+        web_pod(),
     ];
     for pod in &pods {
         stage::create_pod(&client, pod).await;
@@ -34,7 +35,7 @@ async fn containers_do_not_notice() {
     for pod in &pods {
         stage::running(&client, &pod.name_any()).await;
     }
-    let service = stage::expose_web(&client).await;
+    let service = web::expose(&client, "ClusterIP").await;
     until("an answer", async || http(service)).await;
     let id = cluster.id();
     let before = containers(&id);
@@ -83,7 +84,7 @@ fn of_policy(name: &str, policy: &str) -> Pod {
     pod
 }
 
-fn web() -> Pod {
+fn web_pod() -> Pod {
     let mut pod = stage::report_pod("web", &[]);
     pod.metadata = stage::named("web");
     pod.spec.as_mut().unwrap().containers[0].image = Some(HELLO.into());

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::{await_condition, conditions};
@@ -126,21 +126,6 @@ pub(crate) fn named(name: &str) -> ObjectMeta {
         labels: Some([("app".to_owned(), name.to_owned())].into()),
         ..ObjectMeta::default()
     }
-}
-
-/// A Service before all pods with the label `app: web`; answers where it is.
-pub(crate) async fn expose_web(client: &Client) -> SocketAddr {
-    let services: Api<Service> = Api::default_namespaced(client.clone());
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": "web"},
-        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
-    });
-    let service: Service = serde_json::from_value(service).unwrap();
-    let made = services.create(&PostParams::default(), &service).await.unwrap();
-    format!("{}:80", made.spec.unwrap().cluster_ip.unwrap())
-        .parse()
-        .unwrap()
 }
 
 /// Asks a web server for its page.

@@ -1,9 +1,11 @@
-//! Finds what a test left behind on the machine: mounts, links, network namespaces, cgroups, processes, files. Other
-//! tests may run at the same time, so only what carries a given mark (a directory, an instance's id) is looked at.
+//! Finds what a test left behind on the machine: mounts, links, network namespaces, nf_tables tables, cgroups,
+//! processes, files. Other tests may run at the same time, so only what carries a given mark (a directory, an instance's id) is looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+
+use crate::tables;
 
 /// All that carried a mark at some moment: each thing as a line that says what it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,10 @@ impl Snapshot {
         snapshot.mounts(marks);
         snapshot.names("link", "/sys/class/net", marks);
         snapshot.names("network namespace", "/run/netns", marks);
+        // A kernel without nf_tables has none.
+        for table in tables::names().unwrap_or_default() {
+            snapshot.add("nf_tables table", &table, marks);
+        }
         snapshot.cgroups(Path::new("/sys/fs/cgroup"), marks, 0);
         snapshot.processes(marks);
         for mark in marks.iter().filter(|mark| mark.starts_with('/')) {

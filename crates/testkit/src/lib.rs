@@ -3,3 +3,4 @@
 pub mod cluster;
 pub mod leaks;
 pub mod seed;
+pub mod tables;
