@@ -15,7 +15,7 @@ use crate::nft::types::{ADDRESS, NUMBER, PORT, PROTOCOL, kinds};
 use crate::nft::{Base, Batch, Map, Reg, Rule, Set, Target};
 
 /// The version of the layout, noted on the table.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The names of sets and maps.
 pub(crate) mod set {
@@ -26,13 +26,14 @@ pub(crate) mod set {
     /// The same for packets from outside, where they go another way.
     pub(crate) const OUTSIDE_ADDRESSES: &str = "outside-addresses";
     pub(crate) const OUTSIDE_PORTS: &str = "outside-ports";
-    /// The same keys -> number of the group of endpoints.
-    pub(crate) const ADDRESS_GROUPS: &str = "address-groups";
-    pub(crate) const PORT_GROUPS: &str = "port-groups";
-    pub(crate) const OUTSIDE_ADDRESS_GROUPS: &str = "outside-address-groups";
-    pub(crate) const OUTSIDE_PORT_GROUPS: &str = "outside-port-groups";
-    /// group, index -> address and port of an endpoint.
-    pub(crate) const ENDPOINTS: &str = "endpoints";
+    /// The same keys and an index -> address and port of an endpoint.
+    pub(crate) const ADDRESS_ENDPOINTS: &str = "address-endpoints";
+    pub(crate) const PORT_ENDPOINTS: &str = "port-endpoints";
+    pub(crate) const OUTSIDE_ADDRESS_ENDPOINTS: &str = "outside-address-endpoints";
+    pub(crate) const OUTSIDE_PORT_ENDPOINTS: &str = "outside-port-endpoints";
+    /// What was asked for -> chain that notes which endpoint the client got.
+    pub(crate) const REMEMBERED: &str = "remembered";
+    pub(crate) const REMEMBERED_PORTS: &str = "remembered-ports";
     /// client, address, protocol, port -> the endpoint that it had last.
     pub(crate) const AFFINITY: &str = "affinity";
     /// pod, pod: connections of a pod that lead back to itself.
@@ -74,34 +75,40 @@ const SETS: &[Set] = &[
         map: Map::Verdict,
     },
     Set {
-        name: set::ADDRESS_GROUPS,
-        key: ADDRESS_KEY,
-        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
-        map: Map::Value(4),
-    },
-    Set {
-        name: set::PORT_GROUPS,
-        key: PORT_KEY,
-        kind: kinds(&[PROTOCOL, PORT]),
-        map: Map::Value(4),
-    },
-    Set {
-        name: set::OUTSIDE_ADDRESS_GROUPS,
-        key: ADDRESS_KEY,
-        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
-        map: Map::Value(4),
-    },
-    Set {
-        name: set::OUTSIDE_PORT_GROUPS,
-        key: PORT_KEY,
-        kind: kinds(&[PROTOCOL, PORT]),
-        map: Map::Value(4),
-    },
-    Set {
-        name: set::ENDPOINTS,
-        key: 8,
-        kind: kinds(&[NUMBER, NUMBER]),
+        name: set::ADDRESS_ENDPOINTS,
+        key: ADDRESS_KEY + 4,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT, NUMBER]),
         map: Map::Value(8),
+    },
+    Set {
+        name: set::PORT_ENDPOINTS,
+        key: PORT_KEY + 4,
+        kind: kinds(&[PROTOCOL, PORT, NUMBER]),
+        map: Map::Value(8),
+    },
+    Set {
+        name: set::OUTSIDE_ADDRESS_ENDPOINTS,
+        key: ADDRESS_KEY + 4,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT, NUMBER]),
+        map: Map::Value(8),
+    },
+    Set {
+        name: set::OUTSIDE_PORT_ENDPOINTS,
+        key: PORT_KEY + 4,
+        kind: kinds(&[PROTOCOL, PORT, NUMBER]),
+        map: Map::Value(8),
+    },
+    Set {
+        name: set::REMEMBERED,
+        key: ADDRESS_KEY,
+        kind: kinds(&[ADDRESS, PROTOCOL, PORT]),
+        map: Map::Verdict,
+    },
+    Set {
+        name: set::REMEMBERED_PORTS,
+        key: PORT_KEY,
+        kind: kinds(&[PROTOCOL, PORT]),
+        map: Map::Verdict,
     },
     Set {
         name: set::AFFINITY,
@@ -150,6 +157,7 @@ pub(crate) fn filled_sets() -> impl Iterator<Item = &'static str> {
 mod chain {
     pub(super) const RAW: &str = "raw-prerouting";
     pub(super) const PREROUTING: &str = "nat-prerouting";
+    pub(super) const INPUT: &str = "nat-input";
     pub(super) const OUTPUT: &str = "nat-output";
     pub(super) const POSTROUTING: &str = "nat-postrouting";
     pub(super) const FILTER_INPUT: &str = "filter-input";
@@ -189,6 +197,7 @@ pub(crate) fn make(batch: &mut Batch, layout: &Layout<'_>) {
     batch.chain(chain::RAW, base("filter", HOOK_PREROUTING, PRIORITY_RAW));
     batch.chain(chain::PREROUTING, base("nat", HOOK_PREROUTING, PRIORITY_DESTINATION));
     batch.chain(chain::OUTPUT, base("nat", HOOK_OUTPUT, PRIORITY_DESTINATION));
+    batch.chain(chain::INPUT, base("nat", HOOK_INPUT, PRIORITY_SOURCE));
     batch.chain(chain::POSTROUTING, base("nat", HOOK_POSTROUTING, PRIORITY_SOURCE));
     batch.chain(chain::FILTER_INPUT, base("filter", HOOK_INPUT, PRIORITY_FILTER));
     batch.chain(chain::FILTER_FORWARD, base("filter", HOOK_FORWARD, PRIORITY_FILTER));
@@ -199,6 +208,7 @@ pub(crate) fn make(batch: &mut Batch, layout: &Layout<'_>) {
     let from_pods = rule().input_prefix(layout.link_prefix);
     batch.rule(chain::RAW, &from_pods.to(loopback, false).then(Target::Drop));
     destinations(batch, layout);
+    remembering(batch);
     sources(batch, layout);
     filters(batch, layout);
     // Made here, though no service may need it yet: so a kernel that can't do it is found out at once.
@@ -211,6 +221,7 @@ pub(crate) fn make(batch: &mut Batch, layout: &Layout<'_>) {
             affinity: Some(PROBE),
         },
     );
+    remember_chain(batch, PROBE);
 }
 
 const PROBE: Duration = Duration::from_secs(10_800);
@@ -226,6 +237,26 @@ fn destinations(batch: &mut Batch, layout: &Layout<'_>) {
         batch.rule(name, &dispatch(Rule::default(), set::ADDRESSES));
         batch.rule(name, &dispatch_port(Rule::default(), set::PORTS));
     }
+}
+
+/// Which endpoint a client of a service with affinity got is noted when its connection leaves, for a pod or, by the
+/// other way, for a process of this host. By then conntrack knows it.
+///
+/// Not where it is picked: what a map gave can't be part of a key or value there, or nft(8) 1.0 takes it for nothing,
+/// and dies when it lists the rule.
+fn remembering(batch: &mut Batch) {
+    for name in [chain::POSTROUTING, chain::INPUT] {
+        let by_address = asked().dispatch(set::REMEMBERED, Reg(0));
+        batch.rule(name, &by_address);
+        batch.rule(name, &asked().dispatch(set::REMEMBERED_PORTS, Reg(1)));
+    }
+}
+
+/// What a connection whose destination was changed asked for: address, protocol and port in three registers.
+fn asked() -> Rule {
+    let rule = Rule::default().destination_was_changed();
+    let rule = rule.original_destination_address(Reg(0));
+    rule.protocol(Reg(1)).original_destination_port(Reg(2))
 }
 
 /// Whose source must change, so that answers find back.
@@ -244,12 +275,8 @@ fn sources(batch: &mut Batch, layout: &Layout<'_>) {
         name,
         &rule().destination_was_changed().from(loopback, false).then(change),
     );
-    let asked = |rule: Rule| {
-        let rule = rule.destination_was_changed().original_destination_address(Reg(0));
-        rule.protocol(Reg(1)).original_destination_port(Reg(2))
-    };
-    batch.rule(name, &asked(rule()).in_set(set::MASQUERADED, Reg(0)).then(change));
-    let by_port = asked(rule()).in_set(set::MASQUERADED_PORTS, Reg(1));
+    batch.rule(name, &asked().in_set(set::MASQUERADED, Reg(0)).then(change));
+    let by_port = asked().in_set(set::MASQUERADED_PORTS, Reg(1));
     batch.rule(name, &by_port.in_network(layout.services, true).then(change));
     let stranger = rule()
         .from(layout.pods, true)
@@ -291,7 +318,7 @@ pub(crate) fn missing_feature(what: &str, source: io::Error) -> Error {
         ("refusing packets in nf_tables", "CONFIG_NFT_REJECT")
     } else if what.contains("rule to pick-") {
         ("picking at random in nf_tables", "CONFIG_NFT_NUMGEN")
-    } else if what.contains("rule to nat-") {
+    } else if what.contains("rule to nat-") || what.contains("rule to remember-") {
         (
             "looking up addresses in nf_tables",
             "CONFIG_NFT_FIB_INET and CONFIG_NFT_CT",
@@ -340,45 +367,61 @@ impl Pick {
         format!("pick-{outside}{front}-{}{affinity}", self.endpoints)
     }
 
-    fn groups(&self) -> &'static str {
-        match (self.front, self.outside) {
-            (Front::Address, false) => set::ADDRESS_GROUPS,
-            (Front::Address, true) => set::OUTSIDE_ADDRESS_GROUPS,
-            (Front::Port, false) => set::PORT_GROUPS,
-            (Front::Port, true) => set::OUTSIDE_PORT_GROUPS,
-        }
+    /// The chain that notes what clients got.
+    pub(crate) fn remembering(&self) -> Option<String> {
+        self.affinity.map(remember_name)
     }
 }
 
+/// The map from what was asked for, and an index, to endpoints.
+pub(crate) fn endpoints_of(front: Front, outside: bool) -> &'static str {
+    match (front, outside) {
+        (Front::Address, false) => set::ADDRESS_ENDPOINTS,
+        (Front::Address, true) => set::OUTSIDE_ADDRESS_ENDPOINTS,
+        (Front::Port, false) => set::PORT_ENDPOINTS,
+        (Front::Port, true) => set::OUTSIDE_PORT_ENDPOINTS,
+    }
+}
+
+const CLIENT: Reg = Reg(8);
+const ENDPOINT: Reg = Reg(12);
+const ENDPOINT_PORT: Reg = Reg(13);
+
 /// Makes a picking chain. What it does follows from its name, so that one that is there needs no look.
 pub(crate) fn pick_chain(batch: &mut Batch, pick: &Pick) {
-    const CLIENT: Reg = Reg(8);
-    const ENDPOINT: Reg = Reg(12);
-    const ENDPOINT_PORT: Reg = Reg(13);
     let name = pick.chain();
     batch.chain(&name, None);
-    let client_key = |rule: Rule| address_key(rule.source_address(CLIENT), Reg(9));
-    if let Some(keep) = pick.affinity {
-        let known = client_key(Rule::default()).look_up(set::AFFINITY, CLIENT, ENDPOINT);
-        let renewed = known.remember(set::AFFINITY, CLIENT, ENDPOINT, keep);
-        batch.rule(&name, &renewed.change_destination(ENDPOINT, ENDPOINT_PORT));
+    if pick.affinity.is_some() {
+        let client_key = address_key(Rule::default().source_address(CLIENT), Reg(9));
+        let known = client_key.look_up(set::AFFINITY, CLIENT, ENDPOINT);
+        batch.rule(&name, &known.change_destination(ENDPOINT, ENDPOINT_PORT));
     }
-    let (group, index) = (Reg(4), Reg(5));
     // A packet may look up the number of endpoints just before a change and the endpoint just after it. The one that it
     // drew may be gone then; the first is always there.
     for limit in BTreeSet::from([pick.endpoints, 1]).into_iter().rev() {
-        let keyed = match pick.front {
-            Front::Address => address_key(Rule::default(), Reg(0)),
-            Front::Port => port_key(Rule::default(), Reg(0)),
+        let (keyed, index) = match pick.front {
+            Front::Address => (address_key(Rule::default(), Reg(0)), Reg(3)),
+            Front::Port => (port_key(Rule::default(), Reg(0)), Reg(2)),
         };
-        let drawn = keyed.look_up(pick.groups(), Reg(0), group).random(limit, index);
-        let found = drawn.look_up(set::ENDPOINTS, group, ENDPOINT);
-        let noted = match pick.affinity {
-            Some(keep) => client_key(found).remember(set::AFFINITY, CLIENT, ENDPOINT, keep),
-            None => found,
-        };
-        batch.rule(&name, &noted.change_destination(ENDPOINT, ENDPOINT_PORT));
+        let drawn = keyed.random(limit, index);
+        let found = drawn.look_up(endpoints_of(pick.front, pick.outside), Reg(0), ENDPOINT);
+        batch.rule(&name, &found.change_destination(ENDPOINT, ENDPOINT_PORT));
     }
+}
+
+fn remember_name(keep: Duration) -> String {
+    format!("remember-{}", keep.as_secs())
+}
+
+/// Makes the chain that notes clients for so long. Its name says how long.
+pub(crate) fn remember_chain(batch: &mut Batch, keep: Duration) {
+    let name = remember_name(keep);
+    batch.chain(&name, None);
+    let client = Rule::default().original_source_address(CLIENT);
+    let client = client.original_destination_address(Reg(9)).protocol(Reg(10));
+    let noted = client.original_destination_port(Reg(11)).answering_address(ENDPOINT);
+    let noted = noted.answering_port(ENDPOINT_PORT);
+    batch.rule(&name, &noted.remember(set::AFFINITY, CLIENT, ENDPOINT, keep));
 }
 
 /// Destination address, protocol and port in three registers: the key of `ADDRESSES` and others.

@@ -8,6 +8,7 @@ mod case;
 mod chores;
 mod deletion;
 mod everyday;
+mod host;
 mod house;
 mod objects;
 mod readme;
@@ -48,6 +49,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         streams::CASES,
         deletion::CASES,
         rolling::CASES,
+        host::CASES,
     ]
     .into_iter()
     .flatten()

@@ -105,6 +105,14 @@ fn executable(line: &[u8]) -> Option<PathBuf> {
     (message["target"]["name"] == "gantry").then(|| message["executable"].as_str().map(PathBuf::from))?
 }
 
+/// Sees to it that the machine has a program; the package has it.
+pub(crate) fn program(name: &str, package: &str) -> anyhow::Result<()> {
+    if on_path(name).is_some() {
+        return Ok(());
+    }
+    apt_install(package)
+}
+
 fn apt_install(package: &str) -> anyhow::Result<()> {
     let install = || {
         let mut command = Command::new("apt-get");

@@ -17,6 +17,7 @@ pub(crate) enum Target<'a> {
     Accept,
     Drop,
     Goto(&'a str),
+    Jump(&'a str),
 }
 
 /// The expressions of one rule.
@@ -36,8 +37,12 @@ const META_OIFNAME: u32 = 7;
 const META_L4PROTO: u32 = 16;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
+const CT_PROTO_SRC: u32 = 11;
 const CT_PROTO_DST: u32 = 12;
+const CT_SRC_IP: u32 = 19;
 const CT_DST_IP: u32 = 20;
+const ORIGINAL: u8 = 0;
+const REPLY: u8 = 1;
 const CT_STATE_KNOWN: u32 = 2 | 4;
 const CT_STATUS_DNAT: u32 = 1 << 5;
 const FIB_ADDRESS_TYPE: u32 = 3;
@@ -128,11 +133,25 @@ impl Rule {
 
     /// The destination that the connection was opened to.
     pub(crate) fn original_destination_address(self, to: Reg) -> Rule {
-        self.conntrack(CT_DST_IP, Some(0), to)
+        self.conntrack(CT_DST_IP, Some(ORIGINAL), to)
     }
 
     pub(crate) fn original_destination_port(self, to: Reg) -> Rule {
-        self.conntrack(CT_PROTO_DST, Some(0), to)
+        self.conntrack(CT_PROTO_DST, Some(ORIGINAL), to)
+    }
+
+    /// Who opened the connection.
+    pub(crate) fn original_source_address(self, to: Reg) -> Rule {
+        self.conntrack(CT_SRC_IP, Some(ORIGINAL), to)
+    }
+
+    /// Who answers: the destination as it was changed.
+    pub(crate) fn answering_address(self, to: Reg) -> Rule {
+        self.conntrack(CT_SRC_IP, Some(REPLY), to)
+    }
+
+    pub(crate) fn answering_port(self, to: Reg) -> Rule {
+        self.conntrack(CT_PROTO_SRC, Some(REPLY), to)
     }
 
     /// Goes on when the address in register 0 is in a network.
@@ -295,6 +314,7 @@ pub(super) fn verdict(data: &mut Attrs, target: Target<'_>) {
         Target::Drop => (0, None),
         Target::Accept => (1, None),
         Target::Goto(chain) => (-4, Some(chain)),
+        Target::Jump(chain) => (-3, Some(chain)),
     };
     data.nest(2, |verdict| {
         verdict.be32(1, code as u32);

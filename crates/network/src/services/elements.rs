@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::plan::{Claim, Delta, Key, Target, Touched, Value};
-use crate::layout::set;
+use crate::layout::{self, Front, set};
 use crate::nft::{self, Batch, Element};
 
 /// Writes a change: first what goes, then what comes. Returns how many elements come and go.
@@ -15,11 +15,11 @@ pub(super) fn write(batch: &mut Batch, delta: &Delta) -> (usize, usize) {
             gone.entry(set).or_default().push(key);
         }
     }
-    let chains: Vec<String> = delta.added.iter().map(|(_, value)| chain(*value)).collect();
+    let chains: Vec<[String; 2]> = delta.added.iter().map(|(_, value)| chains(*value)).collect();
     let mut come: BTreeMap<&str, Vec<Element<'_>>> = BTreeMap::new();
-    for ((key, value), chain) in delta.added.iter().zip(&chains) {
+    for ((key, value), chains) in delta.added.iter().zip(&chains) {
         for ((set, key), place) in places(*key, *value).into_iter().zip(0..) {
-            come.entry(set).or_default().push(element(key, *value, chain, place));
+            come.entry(set).or_default().push(element(key, *value, chains, place));
         }
     }
     let counts = (come.values().map(Vec::len).sum(), gone.values().map(Vec::len).sum());
@@ -32,46 +32,51 @@ pub(super) fn write(batch: &mut Batch, delta: &Delta) -> (usize, usize) {
     counts
 }
 
-/// Where a row is kept: one element, or for a front that leads to endpoints two.
+/// Where a row is kept: one element, or two for a front whose clients are remembered.
 fn places(key: Key, value: Value) -> Vec<(&'static str, Vec<u8>)> {
     match key {
         Key::Front { claim, outside } => {
-            let (verdicts, groups) = match (claim.address.is_some(), outside) {
-                (true, false) => (set::ADDRESSES, set::ADDRESS_GROUPS),
-                (true, true) => (set::OUTSIDE_ADDRESSES, set::OUTSIDE_ADDRESS_GROUPS),
-                (false, false) => (set::PORTS, set::PORT_GROUPS),
-                (false, true) => (set::OUTSIDE_PORTS, set::OUTSIDE_PORT_GROUPS),
+            let verdicts = match (claim.address.is_some(), outside) {
+                (true, false) => set::ADDRESSES,
+                (true, true) => set::OUTSIDE_ADDRESSES,
+                (false, false) => set::PORTS,
+                (false, true) => set::OUTSIDE_PORTS,
             };
-            let verdict = (verdicts, claim_key(claim));
-            match value {
-                Value::Pick { .. } => vec![verdict, (groups, claim_key(claim))],
-                _ => vec![verdict],
+            let mut places = vec![(verdicts, claim_key(claim))];
+            // A front that is something else for the outside has two rows; the one that is always there stands for both.
+            if !outside && matches!(value, Value::Pick(pick) if pick.affinity.is_some()) {
+                places.push((by_front(claim, set::REMEMBERED, set::REMEMBERED_PORTS), claim_key(claim)));
             }
+            places
         }
         Key::Refused(claim) => vec![(by_front(claim, set::REFUSED, set::REFUSED_PORTS), claim_key(claim))],
         Key::Masqueraded(claim) => vec![(
             by_front(claim, set::MASQUERADED, set::MASQUERADED_PORTS),
             claim_key(claim),
         )],
-        Key::Endpoint { group, index } => vec![(set::ENDPOINTS, [group.to_ne_bytes(), index.to_ne_bytes()].concat())],
+        Key::Endpoint { claim, outside, index } => {
+            let front = if claim.address.is_some() { Front::Address } else { Front::Port };
+            let key = [&claim_key(claim)[..], &index.to_ne_bytes()].concat();
+            vec![(layout::endpoints_of(front, outside), key)]
+        }
         Key::Hairpin(address) => vec![(set::HAIRPIN, [address.octets(), address.octets()].concat())],
     }
 }
 
-fn chain(value: Value) -> String {
-    if let Value::Pick { pick, .. } = value {
-        pick.chain()
-    } else {
-        String::new()
+/// The chains that a front leads to: for new connections, and when they leave.
+fn chains(value: Value) -> [String; 2] {
+    match value {
+        Value::Pick(pick) => [pick.chain(), pick.remembering().unwrap_or_default()],
+        _ => Default::default(),
     }
 }
 
-fn element(key: Vec<u8>, value: Value, chain: &str, place: usize) -> Element<'_> {
+fn element(key: Vec<u8>, value: Value, chains: &[String; 2], place: usize) -> Element<'_> {
     match value {
         Value::Present => Element::Key(key),
         Value::Drop => Element::Verdict(key, nft::Target::Drop),
-        Value::Pick { .. } if place == 0 => Element::Verdict(key, nft::Target::Goto(chain)),
-        Value::Pick { group, .. } => Element::Value(key, group.to_ne_bytes().to_vec()),
+        Value::Pick(_) if place == 0 => Element::Verdict(key, nft::Target::Goto(&chains[0])),
+        Value::Pick(_) => Element::Verdict(key, nft::Target::Jump(&chains[1])),
         Value::Endpoint(target) => Element::Value(key, target_bytes(target)),
     }
 }

@@ -103,6 +103,13 @@ impl Services {
                 layout::pick_chain(&mut batch, &pick);
                 made.push(name);
             }
+            if let (Some(name), Some(keep)) = (pick.remembering(), pick.affinity)
+                && !self.chains.contains(&name)
+                && !made.contains(&name)
+            {
+                layout::remember_chain(&mut batch, keep);
+                made.push(name);
+            }
         }
         let counts = elements::write(&mut batch, delta);
         batch

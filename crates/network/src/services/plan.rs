@@ -25,7 +25,7 @@ pub(super) enum Key {
     Front { claim: Claim, outside: bool },
     Refused(Claim),
     Masqueraded(Claim),
-    Endpoint { group: u32, index: u32 },
+    Endpoint { claim: Claim, outside: bool, index: u32 },
     Hairpin(Ipv4Addr),
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Key {
 pub(super) enum Value {
     Present,
     Drop,
-    Pick { pick: Pick, group: u32 },
+    Pick(Pick),
     Endpoint(Target),
 }
 
@@ -64,7 +64,7 @@ impl Delta {
     /// The picking chains that the new rows lead to.
     pub(super) fn picks(&self) -> BTreeSet<Pick> {
         let pick = |(_, value): &(Key, Value)| match value {
-            Value::Pick { pick, .. } => Some(*pick),
+            Value::Pick(pick) => Some(*pick),
             _ => None,
         };
         self.added.iter().filter_map(pick).collect()
@@ -78,7 +78,7 @@ enum Owner {
     Service(String),
 }
 
-/// Which of a port's endpoints a group has.
+/// Which of a port's endpoints are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Scope {
     All,
@@ -88,7 +88,6 @@ enum Scope {
 /// Endpoints by index. An endpoint keeps its index while it can, so that a change moves at most one other.
 #[derive(Default)]
 struct Group {
-    id: u32,
     order: Vec<Target>,
 }
 
@@ -112,8 +111,6 @@ pub(super) struct Planner {
     local: Vec<LocalService>,
     claims: HashMap<Claim, Owner>,
     hairpins: HashMap<Ipv4Addr, usize>,
-    groups: u32,
-    free_groups: Vec<u32>,
 }
 
 impl Planner {
@@ -149,12 +146,6 @@ impl Planner {
             after.extend(unit.rows.iter().map(|(key, value)| (*key, *value)));
             self.units.insert(owner, unit);
         }
-        self.free_groups.extend(
-            old_groups
-                .into_values()
-                .flat_map(BTreeMap::into_values)
-                .map(|group| group.id),
-        );
         self.settle_hairpins(hairpins, &mut before, &mut after);
         self.local.clone_from(&table.local);
         difference(before, after, &mut delta);
@@ -207,7 +198,7 @@ impl Planner {
         (changed, gone)
     }
 
-    /// Works out the rows of one owner; its groups keep their numbers and orders where they go on.
+    /// Works out the rows of one owner; its groups keep their orders where they go on.
     fn compile(
         &mut self,
         owner: &Owner,
@@ -233,22 +224,11 @@ impl Planner {
                     .for_each(|port| self.compile_port(owner, port, &mut unit));
             }
         }
-        let (used, free) = (std::mem::take(&mut unit.used), &mut self.free_groups);
-        unit.groups.retain(|key, group| {
-            let keep = used.contains(key);
-            if !keep {
-                free.push(group.id);
-            }
-            keep
-        });
-        let by_id: HashMap<u32, &Group> = unit.groups.values().map(|group| (group.id, group)).collect();
+        let used = std::mem::take(&mut unit.used);
+        unit.groups.retain(|key, _| used.contains(key));
         for (key, value) in &unit.rows {
-            if let (Key::Front { claim, .. }, Value::Pick { group, .. }) = (key, value) {
-                let targets = by_id
-                    .get(group)
-                    .into_iter()
-                    .flat_map(|group| group.order.iter().copied());
-                touched.targets.entry(*claim).or_default().extend(targets);
+            if let (Key::Endpoint { claim, .. }, Value::Endpoint(target)) = (key, value) {
+                touched.targets.entry(*claim).or_default().insert(*target);
             }
         }
         for claim in &unit.claims {
@@ -263,7 +243,7 @@ impl Planner {
         };
         if self.claim(&Owner::Local, claim, unit) {
             let endpoint = [(target, local.target.port())];
-            self.pick(unit, (claim, Scope::Node), &endpoint, (claim, false));
+            Self::pick(unit, (claim, Scope::Node), &endpoint, (claim, false));
         }
     }
 
@@ -305,12 +285,12 @@ impl Planner {
                 continue;
             }
             if !external && service.internal_local {
-                self.pick(unit, (own, Scope::Node), &node, (claim, false));
+                Self::pick(unit, (own, Scope::Node), &node, (claim, false));
             } else {
-                self.pick(unit, (own, Scope::All), &all, (claim, false));
+                Self::pick(unit, (own, Scope::All), &all, (claim, false));
             }
             if external && service.external_local {
-                self.pick(unit, (own, Scope::Node), &node, (claim, true));
+                Self::pick(unit, (own, Scope::Node), &node, (claim, true));
             } else if external {
                 unit.rows.insert(Key::Masqueraded(claim), Value::Present);
             }
@@ -333,23 +313,19 @@ impl Planner {
     }
 
     /// Has a front lead to a group of endpoints; where there is none, packets are dropped.
-    fn pick(&mut self, unit: &mut Unit, key: GroupKey, targets: &[Target], (claim, outside): (Claim, bool)) {
+    fn pick(unit: &mut Unit, key: GroupKey, targets: &[Target], (claim, outside): (Claim, bool)) {
         let front = Key::Front { claim, outside };
         if targets.is_empty() {
             unit.rows.insert(front, Value::Drop);
             return;
         }
-        let (groups, free) = (&mut self.groups, &mut self.free_groups);
-        let group = unit.groups.entry(key).or_insert_with(|| Group {
-            id: next_id(groups, free),
-            order: Vec::new(),
-        });
+        let group = unit.groups.entry(key).or_default();
         if unit.used.insert(key) {
             group.update(targets);
-            for (target, index) in group.order.iter().zip(0..) {
-                unit.rows
-                    .insert(Key::Endpoint { group: group.id, index }, Value::Endpoint(*target));
-            }
+        }
+        for (target, index) in group.order.iter().zip(0..) {
+            let key = Key::Endpoint { claim, outside, index };
+            unit.rows.insert(key, Value::Endpoint(*target));
         }
         let by = if claim.address.is_some() {
             Front::Address
@@ -363,7 +339,7 @@ impl Planner {
             endpoints: group.order.len() as u32,
             affinity,
         };
-        unit.rows.insert(front, Value::Pick { pick, group: group.id });
+        unit.rows.insert(front, Value::Pick(pick));
     }
 
     /// Several services may have one pod: its row stays until the last one lets go.
@@ -396,13 +372,6 @@ impl Group {
         self.order
             .extend(wanted.iter().filter(|target| !known.contains(*target)));
     }
-}
-
-fn next_id(groups: &mut u32, free: &mut Vec<u32>) -> u32 {
-    free.pop().unwrap_or_else(|| {
-        *groups += 1;
-        *groups
-    })
 }
 
 fn local_claim(local: &LocalService) -> Option<Claim> {

@@ -52,15 +52,12 @@ fn sorted(mut rows: Vec<(Key, Value)>) -> Vec<(Key, Value)> {
 }
 
 fn pick(front: Front, endpoints: u32) -> Value {
-    Value::Pick {
-        pick: Pick {
-            front,
-            outside: false,
-            endpoints,
-            affinity: None,
-        },
-        group: 1,
-    }
+    Value::Pick(Pick {
+        front,
+        outside: false,
+        endpoints,
+        affinity: None,
+    })
 }
 
 #[test]
@@ -68,7 +65,7 @@ fn a_service_leads_to_its_endpoints_and_a_change_is_small() {
     let mut planner = Planner::default();
     let first = planner.plan(&table(&[("a", service(&[2, 3, 4]))]));
     assert!(first.removed.is_empty());
-    assert_eq!(first.added.len(), 3 + 3 + 2 + 1, "{:?}", first.added);
+    assert_eq!(first.added.len(), 2 * (1 + 3) + 3 + 1, "{:?}", first.added);
     assert!(planner.plan(&table(&[("a", service(&[4, 3, 2]))])).is_empty());
 
     let delta = planner.plan(&table(&[("a", service(&[3, 4]))]));
@@ -80,13 +77,19 @@ fn a_service_leads_to_its_endpoints_and_a_change_is_small() {
         claim: claim(None, 30000),
         outside: false,
     };
+    let first_of = |claim| Key::Endpoint {
+        claim,
+        outside: false,
+        index: 0,
+    };
     let expected = vec![
         (port, pick(Front::Port, 2)),
         (address, pick(Front::Address, 2)),
-        (Key::Endpoint { group: 1, index: 0 }, Value::Endpoint((ip(4), 80))),
+        (first_of(claim(None, 30000)), Value::Endpoint((ip(4), 80))),
+        (first_of(claim(Some(VIP), 8080)), Value::Endpoint((ip(4), 80))),
     ];
     assert_eq!(sorted(delta.added), expected);
-    assert_eq!(delta.removed.len(), 5);
+    assert_eq!(delta.removed.len(), 2 * (1 + 2) + 1);
     assert_eq!(
         delta.touched.targets[&claim(Some(VIP), 8080)],
         HashSet::from([(ip(3), 80), (ip(4), 80)])
@@ -127,13 +130,7 @@ fn local_policies_keep_to_the_node() {
     assert!(
         matches!(
             outside[..],
-            [(
-                _,
-                Value::Pick {
-                    pick: Pick { endpoints: 1, .. },
-                    ..
-                }
-            )]
+            [(_, Value::Pick(Pick { endpoints: 1, .. }))]
         ),
         "{outside:?}"
     );
