@@ -383,7 +383,7 @@ fn compare(name: &str, kind: &str, ours: &str, theirs: &str) -> usize {
     keys.dedup();
     let different = keys
         .into_iter()
-        .filter(|key| ours.get(*key) != theirs.get(*key) && !known(key, kind));
+        .filter(|key| ours.get(*key) != theirs.get(*key) && !known(key, kind, theirs.get(*key)));
     let lines: Vec<_> = different
         .map(|key| {
             format!(
@@ -403,7 +403,7 @@ fn compare(name: &str, kind: &str, ours: &str, theirs: &str) -> usize {
 }
 
 /// Differences that are meant, each with its reason.
-fn known(key: &str, kind: &str) -> bool {
+fn known(key: &str, kind: &str, theirs: Option<&String>) -> bool {
     match key {
         // runc leaves the directory of the hierarchies writable, whatever the bundle says.
         "/proc/self/mountinfo: /sys/fs/cgroup" => true,
@@ -415,11 +415,17 @@ fn known(key: &str, kind: &str) -> bool {
         "probes: write /sys" => true,
         // runc keeps the bundle's umask from further processes.
         "/proc/self/status: Umask" => kind == "further",
-        // Seen now and then only: runc 1.1 gives further processes the hard limit as the soft one. Probably Go's runtime,
-        // which raises it at its start; not confirmed.
-        "/proc/self/limits: Max open files" => kind == "further",
+        // runc before 1.1.13 sets a further process's limits (setnsProcess.start) while Go's runtime starts in it, which
+        // raises the soft limit of open files to the hard one. Who is first is left to chance (opencontainers/runc#4195).
+        "/proc/self/limits: Max open files" => kind == "further" && theirs.is_some_and(|line| soft_is_hard(line)),
         _ => false,
     }
+}
+
+/// Whether a line of `/proc/PID/limits`, less its name, begins with the same limit twice.
+fn soft_is_hard(line: &str) -> bool {
+    let mut limits = line.split_whitespace();
+    limits.next().is_some_and(|soft| limits.next() == Some(soft))
 }
 
 fn figures(name: &str, times: &mut [u64]) {
