@@ -5,6 +5,7 @@ mod server;
 mod supervise;
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -16,13 +17,20 @@ use tokio_util::sync::CancellationToken;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(dir) = supervised() {
+        return finish(Instance::new(&dir).and_then(|instance| supervise::run(&instance)));
+    }
     let cli = Cli::parse();
     if !matches!(cli.command, Command::Server(_) | Command::Node(_) | Command::Supervise) {
         // A reader that goes away, such as `head`, ends a command quietly instead of by a panic.
         // SAFETY: no other thread runs yet, and the default disposition needs no handler.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     }
-    match run(cli) {
+    finish(run(cli))
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gantry: {}", cli::process::one_line(&error));
@@ -46,9 +54,19 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Down { purge } => small(cli::down::run(Instance::new(&cli.data_dir)?, purge)),
         Command::Status { output } => small(cli::status::run(Instance::new(&cli.data_dir)?, output)),
         Command::Bench { command } => busy(bench::run(command)),
-        Command::Supervise => small(supervise::run(Instance::new(&cli.data_dir)?)),
+        Command::Supervise => supervise::run(&Instance::new(&cli.data_dir)?),
         Command::Server(given) => large(server::run(Instance::new(&cli.data_dir)?, given)),
         Command::Node(given) => large(node::run(Instance::new(&cli.data_dir)?, given)),
+    }
+}
+
+/// The data directory, when this is the supervisor as `gantry up` starts it. The general way through the command line
+/// would cost more memory than all that the supervisor ever needs.
+fn supervised() -> Option<PathBuf> {
+    let given: Vec<_> = std::env::args_os().skip(1).collect();
+    match given.as_slice() {
+        [flag, dir, command] if flag == "--data-dir" && command == "supervise" => Some(PathBuf::from(dir)),
+        _ => None,
     }
 }
 
