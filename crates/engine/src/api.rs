@@ -214,6 +214,17 @@ pub struct Started {
     pub pid: i32,
     /// When its program began.
     pub started_at: Timestamp,
+    /// What the host did not let it have. Known to whoever started it, not after a restart.
+    pub withheld: Withheld,
+}
+
+/// What a host without the privilege for it (CAP_SYS_RESOURCE) keeps from a process that starts all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// An OOM score as low as the bundle wants.
+    pub oom_score: bool,
+    /// Hard limits as high as the bundle wants.
+    pub limits: bool,
 }
 
 /// How a container ended.

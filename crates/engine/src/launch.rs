@@ -16,7 +16,7 @@ use shim::message;
 use crate::channel::{Answer, Channel};
 use crate::error::Context;
 use crate::plan::Plan;
-use crate::{Error, Result, Started};
+use crate::{Error, Result, Started, Withheld};
 
 /// Puts a carried program into a directory, under a name that changes with its content, so that processes of an older
 /// one are not disturbed.
@@ -89,11 +89,17 @@ pub(crate) async fn run(channel: &Channel, plan: &Plan, fds: &[BorrowedFd<'_>]) 
     all.extend(fds);
     let answer = channel.ask(message::RUN, 0, 0, &all).await?;
     let answer = expect(answer, message::STARTED, plan)?;
-    let started_at = timestamp(answer.b, answer.c);
+    let started_at = timestamp(answer.b, answer.c & 0xffff_ffff);
+    let withheld = (answer.c >> 32) as u32;
+    let withheld = Withheld {
+        oom_score: withheld & message::OOM_SCORE != 0,
+        limits: withheld & message::LIMITS != 0,
+    };
     Ok((
         Started {
             pid: answer.a,
             started_at,
+            withheld,
         },
         answer.fds.into_iter().next(),
     ))

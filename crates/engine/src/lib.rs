@@ -21,7 +21,7 @@ mod state;
 
 pub use api::{
     Attached, Claim, Config, Container, ContainerId, ContainerSpec, Event, ExecSpec, Exit, Limits, LogSpec, Namespaces,
-    RootFs, Sandbox, SandboxId, Started, State, Stats,
+    RootFs, Sandbox, SandboxId, Started, State, Stats, Withheld,
 };
 pub use engine::Engine;
 pub use error::{Error, Result};

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::Context;
-use crate::{Claim, ContainerId, Error, Exit, LogSpec, Namespaces, Result, RootFs, SandboxId, Started};
+use crate::{Claim, ContainerId, Error, Exit, LogSpec, Namespaces, Result, RootFs, SandboxId, Started, Withheld};
 
 /// The records' version.
 pub(crate) const VERSION: u32 = 1;
@@ -93,6 +93,7 @@ impl StartedFile {
         let started = Started {
             pid: field("pid")?.parse().ok()?,
             started_at: time(field("started")?)?,
+            withheld: Withheld::default(),
         };
         Some(Self {
             started,

@@ -22,7 +22,8 @@ pub const REOPEN: u32 = 8;
 
 /// Done.
 pub const OK: u32 = 0;
-/// The program runs: a is its pid; b and c the time. With a terminal its descriptor comes along.
+/// The program runs: a is its pid; b and the lower half of c the time, the upper half what the host withheld. With a
+/// terminal its descriptor comes along.
 pub const STARTED: u32 = 1;
 /// Failed: a is the errno, b 0 for the shim itself and 1 for a step inside, c which step.
 pub const FAILED: u32 = 2;
@@ -30,6 +31,13 @@ pub const FAILED: u32 = 2;
 pub const PARKED: u32 = 3;
 /// The process ended: a is its code or signal, b 1 if it was a signal, c nanoseconds since 1970.
 pub const EXITED: u32 = 4;
+/// Between the shim and its child only: a is something that the host withheld, and the start goes on.
+pub const WITHHELD: u32 = 5;
+
+/// Withheld: an OOM score as low as was asked for.
+pub const OOM_SCORE: u32 = 1;
+/// Withheld: resource limits as high as was asked for.
+pub const LIMITS: u32 = 2;
 
 /// Size of a request.
 pub const REQUEST: usize = 12;

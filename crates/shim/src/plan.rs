@@ -58,7 +58,7 @@ pub enum Op {
     Stdio,
     /// Lead a new session.
     Setsid,
-    /// Set a resource limit. a: resource, soft, hard.
+    /// Set a resource limit; told when the host withholds it. a: resource, soft, hard.
     Rlimit,
     /// Set the host name. s: name.
     Hostname,
@@ -96,6 +96,8 @@ pub enum Op {
     Home,
     /// Tell that this part is done, and wait for another plan.
     Await,
+    /// Set the OOM score; told when the host withholds it. s: the score.
+    OomScore,
 
     /// Parent: supervise a container. a: log size, log files, terminal, stdin kept open. s: directory, log path, file
     /// with the count of OOM kills.
@@ -113,7 +115,7 @@ pub enum Op {
 impl Op {
     /// The operation of a number.
     pub fn from_number(number: u16) -> Option<Op> {
-        let known = (Op::Setns as u16..=Op::Await as u16).contains(&number)
+        let known = (Op::Setns as u16..=Op::OomScore as u16).contains(&number)
             || (Op::Container as u16..=Op::Cgroup as u16).contains(&number);
         // SAFETY: both ranges of discriminants are without gaps.
         known.then(|| unsafe { core::mem::transmute::<u16, Op>(number) })

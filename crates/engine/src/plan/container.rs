@@ -96,12 +96,7 @@ pub(crate) fn container(spec: &Spec, rootfs: &RootFs, place: &Place) -> Result<P
         enter(&place, (wants[0], wants[1], wants[2]), steps)?;
     }
     if let Some(score) = spec.process().as_ref().and_then(|process| process.oom_score_adj()) {
-        // Lowering needs a privilege that the host may withhold.
-        steps.push(
-            Step::new(Op::WriteFile)
-                .args([1])
-                .strings(["/proc/self/oom_score_adj", &score.to_string()]),
-        );
+        steps.push(Step::new(Op::OomScore).strings([score.to_string()]));
     }
     if has(LinuxNamespaceType::Mount).is_none() {
         return Err(Error::Unsupported("a container without a mount namespace".into()));

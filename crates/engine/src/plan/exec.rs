@@ -61,11 +61,7 @@ pub(crate) fn exec(spec: &Spec, exec: &ExecSpec, target: &Target) -> Result<Plan
         steps.push(Step::new(Op::WriteFile).args([0]).strings([text(file)?.as_str(), "0"]));
     }
     if let Some(score) = score {
-        steps.push(
-            Step::new(Op::WriteFile)
-                .args([1])
-                .strings(["/proc/self/oom_score_adj", &score.to_string()]),
-        );
+        steps.push(Step::new(Op::OomScore).strings([score.to_string()]));
     }
     let all = [
         (LinuxNamespaceType::Mount, CLONE_NEWNS),

@@ -141,6 +141,7 @@ pub(crate) mod tests {
         let state = RunState::Running(Started {
             pid: 1,
             started_at: at(since),
+            withheld: Default::default(),
         });
         Observed {
             current: Some(run(attempt, state)),

@@ -207,6 +207,7 @@ pub(crate) async fn container(
     meta::failpoint::hit("node.container.started");
     ctx.events
         .normal(&about, "Started", format!("Container started: {}", container.name));
+    tell_withheld(ctx, &about, container, started.withheld);
     let run = Run {
         id,
         attempt,
@@ -216,6 +217,20 @@ pub(crate) async fn container(
     };
     hooks::post_start(ctx, pod, container, &run, facts.pod_ips.first().map(String::as_str)).await;
     Ok(run)
+}
+
+/// What a container asked for and this host doesn't let it have.
+fn tell_withheld(ctx: &Context, about: &client::Regarding, container: &Container, withheld: engine::Withheld) {
+    let name = &container.name;
+    let why = "this node lacks the privilege CAP_SYS_RESOURCE";
+    if withheld.oom_score {
+        let text = format!("Container {name} runs with a higher OOM score than its QoS class has: {why}");
+        ctx.events.warning(about, "OOMScoreNotLowered", text);
+    }
+    if withheld.limits {
+        let text = format!("Container {name} runs with lower resource limits than it wants: {why}");
+        ctx.events.warning(about, "LimitsNotRaised", text);
+    }
 }
 
 /// The image as it is on this node. There is no registry to ask yet, so every pull policy but Never looks here too.

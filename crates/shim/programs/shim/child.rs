@@ -1,10 +1,10 @@
 //! The new process: carries out records one by one, until its program takes its place. Never returns.
 
-use crate::message::{FAILED, PARKED, answer};
+use crate::message::{self, FAILED, PARKED, WITHHELD, answer};
 use crate::packet::{self, FDS};
 use crate::plan::{Op, Plan, Record, Records};
 use crate::root::Root;
-use crate::sys::{self, EINVAL, ENOENT, EPERM, Errno, Result, exit};
+use crate::sys::{self, EACCES, EINVAL, ENOENT, EPERM, Errno, Result, exit};
 use crate::{failpoint, files};
 
 /// What the process has to work with.
@@ -83,6 +83,7 @@ fn one(record: &Record<'_>, work: &Work, root: &mut Root) -> Result<()> {
         Op::SetnsFd => done(sys!(SETNS, work.fds[4], a(0))),
         Op::Unshare => done(sys!(UNSHARE, a(0))),
         Op::WriteFile => write_file(record),
+        Op::OomScore => oom_score(record, work.socket),
         Op::Setsid => done(sys!(SETSID)),
         Op::Hostname => done(sys!(SETHOSTNAME, s(0).as_ptr(), s(0).len() - 1)),
         Op::Domainname => done(sys!(SETDOMAINNAME, s(0).as_ptr(), s(0).len() - 1)),
@@ -95,19 +96,19 @@ fn one(record: &Record<'_>, work: &Work, root: &mut Root) -> Result<()> {
         Op::ResetSignals => reset_signals(),
         Op::Exec => exec(record, work.home),
         Op::Rlimit | Op::Groups | Op::User | Op::Bounding | Op::KeepCaps | Op::Caps | Op::Ambient | Op::NoNewPrivs
-        | Op::Seccomp => privileges(record),
+        | Op::Seccomp => privileges(record, work.socket),
         _ => root.one(record),
     }
 }
 
-fn privileges(record: &Record<'_>) -> Result<()> {
+fn privileges(record: &Record<'_>, shim: i32) -> Result<()> {
     let a = |index| record.arg(index) as usize;
     match record.op {
         Op::Rlimit => {
             let limits = [record.arg(1), record.arg(2)];
             // Raising a hard limit needs a privilege that the host may withhold; the process then keeps what it has.
             match sys!(PRLIMIT64, 0, a(0), limits.as_ptr(), 0) {
-                Err(EPERM) => Ok(()),
+                Err(EPERM) => withheld(shim, message::LIMITS),
                 other => done(other),
             }
         }
@@ -142,6 +143,20 @@ fn privileges(record: &Record<'_>) -> Result<()> {
             done(sys!(SECCOMP, 1, a(0), program.as_ptr()))
         }
         _ => Err(EINVAL),
+    }
+}
+
+/// Best effort: the process starts without, and whoever asked for it is told.
+fn withheld(shim: i32, what: u32) -> Result<()> {
+    packet::send(shim, &answer(WITHHELD, what as i32, 0, 0), &[])
+}
+
+fn oom_score(record: &Record<'_>, shim: i32) -> Result<()> {
+    let score = record.str(0);
+    // Lowering needs a privilege that the host may withhold.
+    match files::write(b"/proc/self/oom_score_adj\0", &score[..score.len() - 1], false) {
+        Err(EACCES | EPERM) => withheld(shim, message::OOM_SCORE),
+        other => other,
     }
 }
 

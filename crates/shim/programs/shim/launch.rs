@@ -121,10 +121,12 @@ fn run(received: &Received, parked: Option<Worker>) -> core::result::Result<(), 
     // The child's ends must not stay open here, or the log never ends.
     fds[1..4].iter().filter(|fd| !received.fds.contains(fd)).for_each(|fd| sys::close(*fd));
     received.close();
+    let mut withheld = 0;
     loop {
         match report(&worker)? {
             Report::Failed(failure) => return Err(failure),
             Report::Terminal(fd) => streams.terminal = fd,
+            Report::Withheld(what) => withheld |= what,
             Report::Runs => break,
             Report::Parked => return Err(Failure::from(EINVAL)),
         }
@@ -136,7 +138,7 @@ fn run(received: &Received, parked: Option<Worker>) -> core::result::Result<(), 
         note_started(&worker.child, seconds, nanos);
         failpoint::hit(b"shim.started")?;
     }
-    let text = answer(message::STARTED, worker.child.pid, seconds, nanos);
+    let text = answer(message::STARTED, worker.child.pid, seconds, nanos | u64::from(withheld) << 32);
     let terminal = [streams.terminal];
     let given = if !container && streams.terminal >= 0 { &terminal[..] } else { &[] };
     let _ = packet::send(CONTROL, &text, given);
@@ -182,6 +184,7 @@ fn hire(plan: &Plan<'_>, fds: [i32; FDS]) -> Result<Worker> {
 enum Report {
     Parked,
     Terminal(i32),
+    Withheld(u32),
     Failed(Failure),
     Runs,
 }
@@ -200,6 +203,7 @@ fn report(worker: &Worker) -> Result<Report> {
             worker.child.wait();
             Report::Failed(Failure { errno, inside: true, step: u64::from(bytes[16]) | u64::from(bytes[17]) << 8 })
         }
+        message::WITHHELD => Report::Withheld(errno as u32),
         _ => Report::Terminal(received.fds[0]),
     })
 }
