@@ -117,7 +117,11 @@ impl Kept {
 
     /// Pauses, longer each time that it did not run well.
     fn rest(&mut self, good: bool) {
-        self.pause = if good { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+        self.pause = if good {
+            FIRST_PAUSE
+        } else {
+            (self.pause * 2).min(LONGEST_PAUSE)
+        };
         self.stage = Stage::Pause(Instant::now() + self.pause);
     }
 
@@ -149,7 +153,10 @@ impl Kept {
 /// Sleeps until one of the two has ended or is to be started; true when told to end.
 fn happened(told: &OwnedFd, both: &[Kept]) -> anyhow::Result<bool> {
     let mut watched = vec![PollFd::new(told, PollFlags::IN)];
-    watched.extend(both.iter().filter_map(|kept| Some(PollFd::new(kept.descriptor()?, PollFlags::IN))));
+    watched.extend(
+        both.iter()
+            .filter_map(|kept| Some(PollFd::new(kept.descriptor()?, PollFlags::IN))),
+    );
     let due = both.iter().filter_map(Kept::due).min();
     let left = due.map(|due| due.saturating_duration_since(Instant::now()));
     let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -199,7 +206,11 @@ fn told_to_end() -> anyhow::Result<OwnedFd> {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         // SAFETY: the handler does nothing but write to a pipe.
         let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-        anyhow::ensure!(before != libc::SIG_ERR, "setting up signals: {}", std::io::Error::last_os_error());
+        anyhow::ensure!(
+            before != libc::SIG_ERR,
+            "setting up signals: {}",
+            std::io::Error::last_os_error()
+        );
     }
     Ok(told)
 }

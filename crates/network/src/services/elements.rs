@@ -45,7 +45,10 @@ fn places(key: Key, value: Value) -> Vec<(&'static str, Vec<u8>)> {
             let mut places = vec![(verdicts, claim_key(claim))];
             // A front that is something else for the outside has two rows; the one that is always there stands for both.
             if !outside && matches!(value, Value::Pick(pick) if pick.affinity.is_some()) {
-                places.push((by_front(claim, set::REMEMBERED, set::REMEMBERED_PORTS), claim_key(claim)));
+                places.push((
+                    by_front(claim, set::REMEMBERED, set::REMEMBERED_PORTS),
+                    claim_key(claim),
+                ));
             }
             places
         }
@@ -55,7 +58,11 @@ fn places(key: Key, value: Value) -> Vec<(&'static str, Vec<u8>)> {
             claim_key(claim),
         )],
         Key::Endpoint { claim, outside, index } => {
-            let front = if claim.address.is_some() { Front::Address } else { Front::Port };
+            let front = if claim.address.is_some() {
+                Front::Address
+            } else {
+                Front::Port
+            };
             let key = [&claim_key(claim)[..], &index.to_ne_bytes()].concat();
             vec![(layout::endpoints_of(front, outside), key)]
         }

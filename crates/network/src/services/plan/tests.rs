@@ -128,10 +128,7 @@ fn local_policies_keep_to_the_node() {
         .filter(|(key, _)| matches!(key, Key::Front { outside: true, .. }))
         .collect();
     assert!(
-        matches!(
-            outside[..],
-            [(_, Value::Pick(Pick { endpoints: 1, .. }))]
-        ),
+        matches!(outside[..], [(_, Value::Pick(Pick { endpoints: 1, .. }))]),
         "{outside:?}"
     );
     assert!(!delta.added.iter().any(|(key, _)| matches!(key, Key::Masqueraded(_))));
