@@ -60,7 +60,7 @@ impl Engine {
                     reason: format!("version {:?} is not known", text.trim()),
                 });
             }
-            Err(_) => state::replace(&version, b"1\n")?,
+            Err(_) => state::replace_durably(&version, b"1\n")?,
         }
         let cgroups = Cgroups::detect()?;
         cgroups.make(&config.cgroup_parent)?;

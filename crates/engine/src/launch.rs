@@ -23,7 +23,8 @@ use crate::{Error, Result, Started, Withheld};
 pub(crate) fn install(dir: &Path, name: &str, program: &[u8]) -> Result<PathBuf> {
     let hash = hex::encode(&Sha256::digest(program)[..6]);
     let path = dir.join(format!("{name}-{hash}"));
-    if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == program.len() as u64) {
+    // Compared, since a power cut may have left something else under the name.
+    if fs::read(&path).is_ok_and(|there| there == program) {
         return Ok(path);
     }
     let install = || {

@@ -1,7 +1,8 @@
 //! What is on disk, in frozen formats: an engine finds again what any engine before it left. The shim writes `started`
 //! and `exit` itself, as text; the engine's own records are JSON with a version.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -65,6 +66,20 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(&new, bytes)
         .and_then(|()| fs::rename(&new, path))
         .context(|| format!("write {}", path.display()))
+}
+
+/// The same, and it is still whole after a power cut. For what an engine can't do without; records can be lost with the
+/// power, since what they describe is lost too.
+pub(crate) fn replace_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    let new = PathBuf::from(format!("{}.new", path.display()));
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    write().context(|| format!("write {}", path.display()))
 }
 
 /// This boot's id.

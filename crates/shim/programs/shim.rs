@@ -43,6 +43,7 @@ use sys::{Start, exit};
 
 /// The engine's socket is standard input.
 const CONTROL: i32 = 0;
+const PR_SET_THP_DISABLE: usize = 41;
 
 extern "C" fn entry(stack: *const usize) -> ! {
     // SAFETY: this is the program's entry.
@@ -65,6 +66,8 @@ fn detach() {
     let _ = sys!(CLOSE_RANGE, 3, u32::MAX, 0);
     let _ = sys!(UMASK, 0o022);
     let _ = sys!(CHDIR, c"/".as_ptr());
+    // The node keeps huge pages from itself, not from containers.
+    let _ = sys!(PRCTL, PR_SET_THP_DISABLE, 0, 0, 0, 0);
     // A shim that dies for want of memory takes its container's exit code along. Lowering needs a privilege that the
     // caller may lack; then at least what it raised for itself is not kept.
     if files::write(b"/proc/self/oom_score_adj\0", b"-998", false).is_err() {
