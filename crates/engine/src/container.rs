@@ -379,8 +379,9 @@ impl Engine {
         self.inner.cgroups.stats(&self.entry(id)?.record.cgroup)
     }
 
-    /// Joins a running container's streams.
-    pub async fn attach(&self, id: &ContainerId) -> Result<Attached> {
+    /// Joins a running container's streams. Its input is taken only when it is wanted: it can be one that closes after
+    /// its first writer.
+    pub async fn attach(&self, id: &ContainerId, stdin: bool) -> Result<Attached> {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
         let pair = || {
             let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -391,16 +392,19 @@ impl Engine {
         let channel = Channel::connect(&self.container_dir(id))?;
         let (stdout, out) = pair().context(|| "make a socket".into())?;
         let (stderr, err) = pair().context(|| "make a socket".into())?;
-        channel
-            .ask(message::ATTACH, 0, 0, &[out.as_fd(), err.as_fd()])
-            .await?
-            .ok_or_else(lost)?;
-        let stdin = channel
-            .ask(message::STDIN, 0, 0, &[])
-            .await?
-            .ok_or_else(lost)?
-            .fds
-            .pop();
+        let joined = channel.ask(message::ATTACH, 0, 0, &[out.as_fd(), err.as_fd()]).await?;
+        if joined.ok_or_else(lost)?.kind != message::OK {
+            return Err(Error::Unsupported("more clients attached to a container".into()));
+        }
+        let stdin = match stdin {
+            true => channel
+                .ask(message::STDIN, 0, 0, &[])
+                .await?
+                .ok_or_else(lost)?
+                .fds
+                .pop(),
+            false => None,
+        };
         let spec: Spec = state::read(&self.container_dir(id).join("config.json"))?;
         let terminal = spec
             .process()

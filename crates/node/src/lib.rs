@@ -16,6 +16,7 @@ mod probes;
 mod register;
 mod services;
 mod slots;
+mod stats;
 mod stream;
 mod volumes;
 
@@ -192,6 +193,7 @@ async fn start_and_serve(config: &Config) -> Result<(), Error> {
         paths,
         seccomp_profiles: dir.join("seccomp"),
         pods: pods::Directory::default(),
+        samples: stats::Samples::default(),
     });
     let reporter = Reporter {
         client,
@@ -206,7 +208,8 @@ async fn start_and_serve(config: &Config) -> Result<(), Error> {
     let uid = node.metadata.uid.clone().unwrap_or_default();
     tokio::select! {
         () = pods::run(ctx.clone(), image_changes) => {}
-        () = stream::serve(ctx, credentials.clone()) => {}
+        () = stream::serve(ctx.clone(), credentials.clone()) => {}
+        () = stats::run(ctx) => {}
         () = reporter.keep_alive(uid) => {}
         result = renew(&place, credentials, reload) => result?,
     }

@@ -20,7 +20,7 @@ use crate::{Config, Error, machine};
 const LEASE_SECONDS: i32 = 40;
 const RENEW: Duration = Duration::from_secs(10);
 const REPORT: Duration = Duration::from_secs(300);
-const MAX_PODS: u32 = 250;
+pub(crate) const MAX_PODS: u32 = 250;
 const LEASES: &str = "kube-node-lease";
 
 /// Makes the Node if it isn't there and brings its labels up to date.

@@ -112,9 +112,10 @@ async fn resource(
     };
     let mut wanted = negotiate::accept(&parts.headers)?;
     wanted.pretty |= query.flag("pretty");
-    let body = match parts.method {
-        Method::GET | Method::HEAD => Bytes::new(),
-        _ => read(body).await?,
+    let (body, unread) = match parts.method {
+        _ if path.subresource.as_deref() == Some("proxy") => (Bytes::new(), Some(body)),
+        Method::GET | Method::HEAD => (Bytes::new(), None),
+        _ => (read(body).await?, None),
     };
     let call = Call {
         core,
@@ -122,10 +123,13 @@ async fn resource(
         kind,
         path,
         verb: info.verb,
+        method: parts.method,
+        uri: parts.uri,
         query,
         headers: parts.headers,
         wanted,
         body,
+        unread: Mutex::new(unread),
         warnings: Mutex::default(),
         extensions: Mutex::new(parts.extensions),
     };

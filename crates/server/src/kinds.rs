@@ -31,7 +31,7 @@ pub(crate) struct Kind {
     is_converted: bool,
     /// `/registry/GROUP/PLURAL/`.
     prefix: String,
-    /// None when its objects are questions (reviews), which nobody keeps.
+    /// None when its objects are questions (reviews) or made on demand: nobody keeps them.
     cache: Option<Arc<Cache>>,
 }
 
@@ -139,7 +139,7 @@ impl Kinds {
 async fn open(row: Arc<Resource>, hub: &Hub, version_slot: u16) -> Result<Kind, watch::Error> {
     let prefix = row.key_prefix();
     let rules = rules::of(&row.group, &row.plural).unwrap_or_else(|| rules::other(row.namespaced));
-    let kept = row.has_verb("get");
+    let kept = row.has_verb("get") && !row.computed;
     let cache = if kept {
         let project = move |_: &Key, bytes: &[u8]| project(rules, bytes);
         Some(hub.cache(&prefix, Arc::new(project)).await?)

@@ -6,6 +6,7 @@
 
 mod case;
 mod chores;
+mod connections;
 mod deletion;
 mod everyday;
 mod host;
@@ -47,6 +48,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         objects::CASES,
         workloads::CASES,
         streams::CASES,
+        connections::CASES,
         deletion::CASES,
         rolling::CASES,
         host::CASES,

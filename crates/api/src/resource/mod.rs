@@ -39,6 +39,8 @@ pub struct Resource {
     pub ty: TypeId,
     /// The kind in whose form objects are stored.
     pub stored: GroupVersionKind,
+    /// Whether objects are made when they are asked for, and never stored.
+    pub computed: bool,
     /// The schema of a custom resource; none for the built-in one.
     schema: Option<Arc<Schema>>,
 }

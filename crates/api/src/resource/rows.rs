@@ -62,6 +62,7 @@ fn resource(line: &'static str, here: &GroupVersion) -> Resource {
         subresources: Vec::new(),
         ty: type_of(&gvk),
         stored: gvk,
+        computed: false,
         schema: None,
     };
     for mark in words {
@@ -70,6 +71,7 @@ fn resource(line: &'static str, here: &GroupVersion) -> Resource {
             Some(("in", names)) => resource.categories = names.split(',').map(Text::Borrowed).collect(),
             Some(("verbs", letters)) => resource.verbs = verbs(letters),
             Some(("stored", kind)) => resource.stored = read_kind(kind),
+            None if mark == "computed" => resource.computed = true,
             _ => {}
         }
     }

@@ -53,7 +53,7 @@ async fn a_client_attaches_to_input_and_output() {
     (container.stdin, container.stdin_once) = (true, true);
     world.engine.create(container).await.unwrap();
     world.engine.start(&id("c")).await.unwrap();
-    let attached = world.engine.attach(&id("c")).await.unwrap();
+    let attached = world.engine.attach(&id("c"), true).await.unwrap();
     let mut input = std::fs::File::from(attached.stdin.unwrap());
     input.write_all(b"said\n").unwrap();
     drop(input);
@@ -65,4 +65,35 @@ async fn a_client_attaches_to_input_and_output() {
         (heard.as_str(), content(&world.log_path("c")).as_str()),
         ("said\n", "said\n")
     );
+}
+
+#[tokio::test]
+async fn a_slow_client_misses_nothing_and_one_that_went_holds_up_nobody() {
+    let world = World::new().await;
+    let mut container = world.container("c", world.spec(&["report", "cat"]));
+    (container.stdin, container.stdin_once) = (true, true);
+    world.engine.create(container).await.unwrap();
+    world.engine.start(&id("c")).await.unwrap();
+    for _ in 0..20 {
+        // Each of these goes before there is any output.
+        drop(world.engine.attach(&id("c"), false).await.unwrap());
+    }
+    let attached = world.engine.attach(&id("c"), true).await.unwrap();
+    rustix::io::ioctl_fionbio(attached.stdin.as_ref().unwrap(), false).unwrap();
+    rustix::io::ioctl_fionbio(&attached.stdout, false).unwrap();
+    let said: Vec<u8> = (0..200_000u32).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+    let mut input = std::fs::File::from(attached.stdin.unwrap());
+    let written = said.clone();
+    let writer = std::thread::spawn(move || input.write_all(&written).unwrap());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!writer.is_finished(), "the program waits for who doesn't read");
+    let mut output = std::fs::File::from(attached.stdout);
+    let reader = std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        output.read_to_end(&mut heard).unwrap();
+        heard
+    });
+    assert_eq!(world.engine.wait(&id("c")).await.unwrap().code, 0);
+    writer.join().unwrap();
+    assert!(reader.join().unwrap() == said, "what was heard isn't what was said");
 }

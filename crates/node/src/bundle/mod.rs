@@ -37,6 +37,8 @@ pub(crate) struct Input<'a> {
     pub(crate) binds: &'a [Bind],
     pub(crate) hostname: &'a str,
     pub(crate) seccomp_profiles: &'a Path,
+    /// The process namespace of another container that this one joins.
+    pub(crate) joined_pid: Option<&'a str>,
 }
 
 /// The OCI configuration of a container.
@@ -163,8 +165,10 @@ fn linux(input: &Input<'_>, security: &security::Security) -> Value {
         ("uts", host(input.spec.host_network)),
         ("pid", host(input.spec.host_pid)),
     ] {
-        if !from_host {
-            namespaces.push(json!({"type": kind}));
+        match input.joined_pid.filter(|_| kind == "pid" && !from_host) {
+            Some(path) => namespaces.push(json!({"type": kind, "path": path})),
+            None if !from_host => namespaces.push(json!({"type": kind})),
+            None => {}
         }
     }
     let mut linux = json!({

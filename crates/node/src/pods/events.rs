@@ -18,11 +18,13 @@ pub(crate) fn about(pod: &Pod) -> Regarding {
 
 /// One of its containers.
 pub(crate) fn about_container(pod: &Pod, name: &str) -> Regarding {
-    let init = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.init_containers.iter().flatten())
-        .any(|c| c.name == name);
-    let list = if init { "initContainers" } else { "containers" };
+    let spec = pod.spec.as_ref();
+    let mut init = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let mut ephemeral = spec.into_iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    let list = match (init.any(|c| c.name == name), ephemeral.any(|c| c.name == name)) {
+        (true, _) => "initContainers",
+        (_, true) => "ephemeralContainers",
+        _ => "containers",
+    };
     about(pod).field(format!("spec.{list}{{{name}}}"))
 }

@@ -1,5 +1,6 @@
 //! The pods of this node: one worker each, fed by one watch and by the engine's events.
 
+pub(crate) mod ephemeral;
 pub(crate) mod events;
 mod hooks;
 pub(crate) mod observed;
@@ -30,6 +31,7 @@ use crate::names::Names;
 use crate::objects::Objects;
 use crate::services::Services;
 use crate::slots::Slots;
+use crate::stats::Samples;
 use crate::volumes::Paths;
 use observed::{Observed, Run, RunState, World};
 use start::label;
@@ -52,6 +54,7 @@ pub(crate) struct Context {
     pub(crate) paths: Paths,
     pub(crate) seccomp_profiles: PathBuf,
     pub(crate) pods: Directory,
+    pub(crate) samples: Samples,
 }
 
 /// The pods by namespace and name, for those who are asked for one: logs, exec, status.
@@ -69,6 +72,21 @@ impl Directory {
             .filter(fits)
             .max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|t| t.0))
             .cloned()
+    }
+
+    /// The pod with this uid.
+    pub(crate) fn of_uid(&self, uid: &str) -> Option<Arc<Pod>> {
+        self.lock().get(uid).cloned()
+    }
+
+    /// All pods, in the order of their names.
+    pub(crate) fn all(&self) -> Vec<Arc<Pod>> {
+        let mut pods: Vec<Arc<Pod>> = self.lock().values().cloned().collect();
+        pods.sort_by(|a, b| {
+            let key = |pod: &Pod| (pod.metadata.namespace.clone(), pod.metadata.name.clone());
+            key(a).cmp(&key(b))
+        });
+        pods
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Pod>>> {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
+use super::ephemeral;
 use super::observed::{Observed, World};
 
 /// A step for a worker.
@@ -55,7 +56,19 @@ pub(crate) fn plan(spec: &PodSpec, world: &World, now: Timestamp) -> Vec<Step> {
                 steps.push(Step::Stop(sidecar.name.clone()));
             }
         }
+        for container in ephemeral::containers(spec) {
+            if of(world, &container).running().is_some() {
+                steps.push(Step::Stop(container.name));
+            }
+        }
         return steps;
+    }
+    // They come whenever they come, and once.
+    for container in ephemeral::containers(spec) {
+        let observed = of(world, &container);
+        if observed.current.is_none() {
+            start(&container, &observed, now, &mut steps);
+        }
     }
     if !plan_init(spec, world, now, &mut steps) {
         return steps;
@@ -178,6 +191,8 @@ fn of<'a>(world: &'a World, container: &Container) -> std::borrow::Cow<'a, Obser
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::EphemeralContainer;
+
     use super::super::observed::tests::{at, exit, run, running};
     use super::super::observed::{RunState, Waiting};
     use super::*;
@@ -279,6 +294,29 @@ mod tests {
         check(
             &spec,
             &[("side", running(0, 0)), ("a", ended(0))],
+            &[stop],
+            Phase::Succeeded,
+        );
+    }
+
+    #[test]
+    fn ephemeral_containers_start_once_and_end_with_the_pod() {
+        let debug = EphemeralContainer {
+            name: "debug".to_string(),
+            ..EphemeralContainer::default()
+        };
+        let spec = PodSpec {
+            ephemeral_containers: Some(vec![debug]),
+            ..spec("Never", &[], &["a"])
+        };
+        let a = ("a", running(0, 0));
+        check(&spec, std::slice::from_ref(&a), &[start("debug")], Phase::Running);
+        check(&spec, &[a.clone(), ("debug", running(0, 0))], &[], Phase::Running);
+        check(&spec, &[a, ("debug", ended(1))], &[], Phase::Running);
+        let stop = Step::Stop("debug".to_string());
+        check(
+            &spec,
+            &[("a", ended(0)), ("debug", running(0, 0))],
             &[stop],
             Phase::Succeeded,
         );

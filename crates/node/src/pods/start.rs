@@ -117,6 +117,7 @@ pub(crate) async fn container(
     slot: &Slot,
     volumes: &Volumes,
     facts: &Facts,
+    joined_pid: Option<String>,
 ) -> Result<Run, StartError> {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let id = container_id(uid, &container.name, attempt)?;
@@ -142,6 +143,7 @@ pub(crate) async fn container(
         binds: &binds,
         hostname: &hostname,
         seccomp_profiles: &ctx.seccomp_profiles,
+        joined_pid: joined_pid.as_deref(),
     })?;
     let log = log_path(&ctx.paths.pod(uid), &container.name, attempt);
     make_parent(&log)?;

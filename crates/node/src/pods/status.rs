@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::ephemeral;
 use super::observed::{Observed, Run, RunState, World};
 use super::plan::{Phase, is_sidecar, phase};
 
@@ -42,6 +43,13 @@ pub(crate) fn compute(pod: &Pod, world: &World, facts: &Facts, now: Timestamp) -
     };
     let main = statuses(&spec.containers, false);
     let inits = statuses(spec.init_containers.as_deref().unwrap_or_default(), true);
+    let ephemeral: Vec<ContainerStatus> = ephemeral::containers(spec)
+        .map(|container| ContainerStatus {
+            ready: false,
+            started: None,
+            ..container_status(&container, world.get(&container.name), true, false, facts, phase)
+        })
+        .collect();
     let host_ip = Some(facts.host_ip.clone()).filter(|ip| !ip.is_empty());
     PodStatus {
         phase: Some(phase.as_str().to_string()),
@@ -55,6 +63,7 @@ pub(crate) fn compute(pod: &Pod, world: &World, facts: &Facts, now: Timestamp) -
         conditions: Some(conditions(pod, spec, world, &main, &old, facts, phase, now)),
         container_statuses: Some(main),
         init_container_statuses: (!inits.is_empty()).then_some(inits),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         qos_class: old.qos_class.clone(),
         observed_generation: pod.metadata.generation,
         ..PodStatus::default()

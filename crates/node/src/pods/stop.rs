@@ -189,8 +189,10 @@ async fn stop_round(worker: &mut Worker, running: &BTreeMap<String, Run>, addres
         );
     }
     let mut stopping =
-        Box::pin(join_all(running.iter().filter_map(|(name, run)| {
-            Some(container(&ctx, &pod, find(&pod, name)?, run, address, grace))
+        Box::pin(join_all(running.iter().map(async |(name, run)| {
+            if let Some(found) = find(&pod, name) {
+                container(&ctx, &pod, &found, run, address, grace).await;
+            }
         })));
     let mut shortest = grace;
     let mut sooner: Option<Instant> = None;

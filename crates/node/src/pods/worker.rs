@@ -3,6 +3,7 @@
 //! It is the only one that touches the pod's containers. What it needs to know after a restart is with the engine and
 //! in the API; its memory is a cache of both.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use tokio::sync::{mpsc, watch};
 
 use super::Context;
+use super::ephemeral::{self, find_in};
 use super::events;
 use super::observed::{Observed, Run, RunState, Waiting, World, delay};
 use super::plan::{Step, phase, plan};
@@ -149,7 +151,7 @@ impl Worker {
             if observed.current.as_ref().is_some_and(|run| run.id == *id) && observed.running().is_some() {
                 let container = find(&self.pod, name);
                 let message =
-                    container.and_then(|c| start::termination_message(&self.ctx, &self.pod, c, observed, &exit));
+                    container.and_then(|c| start::termination_message(&self.ctx, &self.pod, &c, observed, &exit));
                 observed.ended(exit, message);
                 self.probes.stop(name);
                 return;
@@ -200,7 +202,7 @@ impl Worker {
             .unwrap_or(30);
         self.probes.stop(name);
         let ctx = self.ctx.clone();
-        let (pod, container) = (self.pod.clone(), container.clone());
+        let (pod, container) = (self.pod.clone(), container.into_owned());
         let address = self.facts.pod_ips.first().cloned();
         tokio::spawn(async move {
             let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
@@ -355,9 +357,10 @@ impl Worker {
     async fn start(&mut self, spec: &PodSpec, names: Vec<String>) {
         let Some(volumes) = &self.volumes else { return };
         let Some(slot) = &self.slot else { return };
-        let containers: Vec<&Container> = names.iter().filter_map(|name| find_in(spec, name)).collect();
-        let results = join_all(containers.iter().map(|container| {
+        let containers: Vec<_> = names.iter().filter_map(|name| find_in(spec, name)).collect();
+        let results = join_all(containers.iter().map(async |container| {
             let attempt = self.world.get(&container.name).map_or(0, Observed::next_attempt);
+            let joined_pid = ephemeral::joined_pid(spec, &container.name, &self.world)?;
             start::container(
                 &self.ctx,
                 &self.pod,
@@ -367,14 +370,16 @@ impl Worker {
                 slot,
                 volumes,
                 &self.facts,
+                joined_pid,
             )
+            .await
         }))
         .await;
         for (container, result) in containers.into_iter().zip(results) {
             let observed = self.world.entry(container.name.clone()).or_default();
             match result {
-                Ok(run) => begun(observed, run, container),
-                Err(error) => failed(&self.ctx, &self.pod, observed, container, error),
+                Ok(run) => begun(observed, run, &container),
+                Err(error) => failed(&self.ctx, &self.pod, observed, &container, error),
             }
         }
         self.drop_old_runs().await;
@@ -456,11 +461,10 @@ impl Worker {
                 .as_ref()?;
             Some((find_in(spec, name)?, run))
         });
-        join_all(
-            running.map(|(container, run)| {
-                stop::container(&self.ctx, &self.pod, container, run, address.as_deref(), grace)
-            }),
-        )
+        let address = address.as_deref();
+        join_all(running.map(async |(container, run)| {
+            stop::container(&self.ctx, &self.pod, &container, run, address, grace).await;
+        }))
         .await;
         self.look();
     }
@@ -508,16 +512,9 @@ fn failed(ctx: &Context, pod: &Pod, observed: &mut Observed, container: &Contain
     });
 }
 
-/// A container of a pod by its name, init containers too.
-pub(crate) fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+/// A container of a pod by its name, of whatever sort.
+pub(crate) fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
     find_in(pod.spec.as_ref()?, name)
-}
-
-fn find_in<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {
-    spec.containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten())
-        .find(|container| container.name == name)
 }
 
 /// Seconds as Go prints them: `1m20s`.

@@ -141,7 +141,7 @@ where
     Err(format!("HTTP probe failed with statuscode: {}", status.as_u16()))
 }
 
-async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, String> {
+pub(super) async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, String> {
     let shown = format!("dial tcp {host}:{port}");
     match timeout(limit, TcpStream::connect((host, port))).await {
         Ok(Ok(stream)) => Ok(stream),

@@ -1,6 +1,7 @@
 //! Probes: one task for each run of a container that has any; it tells the pod's worker when its mind changes.
 
 pub(crate) mod action;
+mod grpc;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -206,6 +207,8 @@ impl Prober {
                 action::http_get(get, &self.container, &self.address, limit).await
             } else if let Some(socket) = &probe.tcp_socket {
                 action::tcp_connect(socket, &self.container, &self.address, limit).await
+            } else if let Some(call) = &probe.grpc {
+                grpc::check(call, &self.address, limit).await
             } else {
                 Err("a probe of this kind is not supported".to_string())
             }

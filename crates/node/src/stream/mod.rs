@@ -1,14 +1,22 @@
-//! What the server asks of a node through the tunnel that the node opened: logs and exec, under the kubelet's paths.
+//! What the server asks of a node through the tunnel that the node opened: logs, exec, attach, connections, usage. Below
+//! `/kubelet` is what others may ask of it through the server.
 
+mod attach;
+mod dial;
 mod exec;
+mod frames;
+mod kubelet;
 pub(crate) mod logs;
+mod port_forward;
 pub(crate) mod pipe;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use client::Backoff;
+use engine::State;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -17,6 +25,7 @@ use tunnel::Body;
 
 use crate::credentials::Credentials;
 use crate::pods::Context;
+use crate::pods::start::label;
 
 /// Keeps a tunnel open to the server, again and again.
 pub(crate) async fn serve(ctx: Arc<Context>, credentials: Arc<Credentials>) {
@@ -50,6 +59,9 @@ async fn connect(
 
 async fn answer(ctx: Arc<Context>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_string();
+    if let Some(path) = path.strip_prefix("/kubelet/") {
+        return kubelet::answer(&ctx, &request, path).await;
+    }
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
         ["healthz"] => text(StatusCode::OK, "ok"),
@@ -58,8 +70,42 @@ async fn answer(ctx: Arc<Context>, request: Request<Incoming>) -> Response<Body>
             let (namespace, pod, container) = (namespace.to_string(), pod.to_string(), container.to_string());
             exec::answer(&ctx, request, &namespace, &pod, &container).await
         }
+        ["attach", namespace, pod, container] => {
+            let (namespace, pod, container) = (namespace.to_string(), pod.to_string(), container.to_string());
+            attach::answer(&ctx, request, &namespace, &pod, &container).await
+        }
+        ["dial", host, port] => {
+            let to = host.parse::<IpAddr>().ok().zip(port.parse().ok());
+            let to = to.map(SocketAddr::from);
+            dial::answer(to, request).await
+        }
+        ["usage"] => kubelet::usage(&ctx).await,
+        ["portForward", namespace, pod] => {
+            let (namespace, pod) = (namespace.to_string(), pod.to_string());
+            port_forward::answer(&ctx, request, &namespace, &pod).await
+        }
         _ => text(StatusCode::NOT_FOUND, "no such path on a node"),
     }
+}
+
+/// The running container that is asked for, or the refusal.
+fn running(ctx: &Context, namespace: &str, pod: &str, container: &str) -> Result<engine::Container, Response<Body>> {
+    let Some(found) = ctx.pods.find(namespace, pod) else {
+        return Err(no_pod(namespace, pod));
+    };
+    let uid = found.metadata.uid.as_deref().unwrap_or_default();
+    let has = |c: &engine::Container, key: &str, value: &str| c.labels.iter().any(|(k, v)| k == key && v == value);
+    let running = ctx.engine.containers().into_iter().find(|c| {
+        has(c, label::POD_UID, uid) && has(c, label::CONTAINER, container) && matches!(c.state, State::Running(_))
+    });
+    running.ok_or_else(|| text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")")))
+}
+
+fn no_pod(namespace: &str, pod: &str) -> Response<Body> {
+    text(
+        StatusCode::NOT_FOUND,
+        format!("pod {namespace}/{pod} is not on this node"),
+    )
 }
 
 /// A short answer.
@@ -97,6 +143,15 @@ fn query_flag(request: &Request<Incoming>, name: &str) -> bool {
 
 /// `%41` and `+` of a query.
 fn decode(text: &str) -> String {
+    percent_decoded(&text.replace('+', " "))
+}
+
+/// `%41` of a path.
+fn decode_path(text: &str) -> String {
+    percent_decoded(text)
+}
+
+fn percent_decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
@@ -106,10 +161,6 @@ fn decode(text: &str) -> String {
             (b'%', Some(byte)) => {
                 out.push(byte);
                 i += 3;
-            }
-            (b'+', _) => {
-                out.push(b' ');
-                i += 1;
             }
             (byte, _) => {
                 out.push(byte);

@@ -26,11 +26,12 @@ pub(crate) mod watch;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Method, Uri};
 use meta::Status;
 use parking_lot::Mutex;
 
 use crate::core::Core;
+use crate::http::body::Incoming;
 use crate::http::negotiate::Wanted;
 use crate::http::path::ResourcePath;
 use crate::http::query::Query;
@@ -39,17 +40,21 @@ use crate::user::User;
 
 pub(crate) use answer::Answer;
 
-/// One request for a resource, authenticated and authorized, its body read.
+/// One request for a resource, authenticated and authorized, its body read unless it is passed on.
 pub(crate) struct Call {
     pub(crate) core: Arc<Core>,
     pub(crate) user: User,
     pub(crate) kind: Arc<Kind>,
     pub(crate) path: ResourcePath,
     pub(crate) verb: &'static str,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) wanted: Wanted,
     pub(crate) body: Bytes,
+    /// The body of a request that is passed on: it is not read here.
+    pub(crate) unread: Mutex<Option<Incoming>>,
     pub(crate) warnings: Mutex<Vec<String>>,
     /// What the connection left with the request: the way to upgrade it.
     pub(crate) extensions: Mutex<Extensions>,

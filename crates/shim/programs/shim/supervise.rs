@@ -12,6 +12,9 @@ use crate::{CONTROL, failpoint, files};
 /// Engines that may be connected at a time, and clients that may be attached.
 const PEERS: usize = 8;
 const POLLIN: u16 = 1;
+const POLLOUT: u16 = 4;
+/// How long clients may take for the last output of a program that has ended, in steps of a tenth of a second.
+const LAST_STEPS: usize = 20;
 const O_RW_NONBLOCK: usize = files::O_NONBLOCK | files::O_CLOEXEC;
 
 static mut OUT: Pending = Pending::EMPTY;
@@ -111,7 +114,8 @@ fn oom_kills(fd: i32) -> u64 {
 
 /// Stays until the program has ended.
 pub fn container_or_process(container: bool, child: Child, streams: Streams, started: (u64, u64)) -> ! {
-    let mut shim = Shim { child, streams, peers: [-1; PEERS], attached: [[-1; 2]; PEERS], keep: container };
+    let attached = Attached { fds: [[-1; 2]; PEERS], full: [[false; 2]; PEERS] };
+    let mut shim = Shim { child, streams, peers: [-1; PEERS], attached, keep: container };
     shim.peers[0] = CONTROL;
     if shim.streams.terminal >= 0 {
         if container {
@@ -146,8 +150,7 @@ struct Shim {
     streams: Streams,
     /// Sockets that requests come from.
     peers: [i32; PEERS],
-    /// Sockets that output is copied to: standard output and error.
-    attached: [[i32; 2]; PEERS],
+    attached: Attached,
     /// A container goes on without an engine; a further process ends with its client.
     keep: bool,
 }
@@ -156,15 +159,20 @@ impl Shim {
     /// Handles all events until the program ends.
     fn watch(&mut self) {
         loop {
-            let mut polled = [0u64; 4 + PEERS];
-            let watched = [self.child.pidfd, self.streams.main(), self.streams.stderr, self.streams.listener];
+            let mut polled = [0u64; 4 + PEERS + 2 * PEERS];
+            // Output that somebody is too slow for waits in the program's pipe, and the program with it.
+            let unless_full = |stdout, fd| if self.attached.any_full(stdout) { -1 } else { fd };
+            let [out, err] = [unless_full(true, self.streams.main()), unless_full(false, self.streams.stderr)];
+            let watched = [self.child.pidfd, out, err, self.streams.listener];
             for (to, fd) in polled.iter_mut().zip(watched.iter().chain(&self.peers)) {
-                *to = u64::from(*fd as u32) | u64::from(POLLIN) << 32;
+                *to = poll_for(*fd, POLLIN);
             }
+            self.attached.poll_full(&mut polled[4 + PEERS..]);
             if sys!(PPOLL, polled.as_mut_ptr(), polled.len(), 0, 0, 8).is_err() {
                 continue;
             }
             let ready = |at: usize| polled[at] >> 48 != 0;
+            self.attached.note_ready(&polled[4 + PEERS..]);
             if ready(1) {
                 self.pump(true);
             }
@@ -192,7 +200,7 @@ impl Shim {
         // SAFETY: the program has one thread, and nothing else uses these places.
         let pending = unsafe { if stdout { &mut *(&raw mut OUT) } else { &mut *(&raw mut ERR) } };
         let attached = &mut self.attached;
-        match log.pump(from, stdout, pending, |bytes| tee(attached, stdout, bytes)) {
+        match log.pump(from, stdout, pending, |bytes| attached.tee(stdout, bytes)) {
             Ok(1..) => return true,
             Err(EAGAIN) => return false,
             // The end: a pipe says 0, a terminal EIO.
@@ -210,9 +218,10 @@ impl Shim {
     /// What is still in the streams when the program has ended. Others may hold them open: their output counts no more.
     fn drain(&mut self) {
         for stdout in [true, false] {
-            let mut turns = 4096;
+            let (mut turns, mut patience) = (4096, LAST_STEPS);
             while turns > 0 && self.pump(stdout) {
                 turns -= 1;
+                self.attached.wait(stdout, &mut patience);
             }
             if let Some(log) = self.streams.log.as_mut() {
                 // SAFETY: the program has one thread, and nothing else uses these places.
@@ -239,11 +248,14 @@ impl Shim {
         let word = |at: usize| u32::from_ne_bytes([request[at], request[at + 1], request[at + 2], request[at + 3]]);
         let (kind, a, b) = (word(0), word(4), word(8));
         if kind == message::ATTACH {
-            match self.attached.iter_mut().find(|pair| pair[0] < 0 && pair[1] < 0) {
-                Some(pair) => *pair = [received.fds[0], received.fds[1]],
-                None => received.close(),
-            }
-            let _ = packet::send(fd, &answer(OK, 0, 0, 0), &[]);
+            let text = match self.attached.add([received.fds[0], received.fds[1]]) {
+                Ok(()) => answer(OK, 0, 0, 0),
+                Err(errno) => {
+                    received.close();
+                    answer(FAILED, errno.0, 0, 0)
+                }
+            };
+            let _ = packet::send(fd, &text, &[]);
             return;
         }
         received.close();
@@ -312,18 +324,95 @@ impl Shim {
     }
 }
 
-/// Copies output to whoever is attached; who does not keep up is cut off.
-fn tee(attached: &mut [[i32; 2]; PEERS], stdout: bool, bytes: &[u8]) {
-    const MSG_DONTWAIT_NOSIGNAL: usize = 0x40 | 0x4000;
-    for pair in attached {
-        let fd = &mut pair[usize::from(!stdout)];
-        if *fd < 0 {
-            continue;
+/// An entry of what is polled.
+fn poll_for(fd: i32, events: u16) -> u64 {
+    u64::from(fd as u32) | u64::from(events) << 32
+}
+
+/// What one descriptor is ready for at once.
+fn poll_one(fd: i32, events: u16) -> u16 {
+    let (mut polled, now) = ([poll_for(fd, events)], [0u64; 2]);
+    match sys!(PPOLL, polled.as_mut_ptr(), 1, now.as_ptr(), 0, 8) {
+        Ok(_) => (polled[0] >> 48) as u16,
+        Err(_) => 0,
+    }
+}
+
+/// Sockets that output is copied to: standard output and error of each client.
+struct Attached {
+    fds: [[i32; 2]; PEERS],
+    /// Who has no room for more.
+    full: [[bool; 2]; PEERS],
+}
+
+impl Attached {
+    /// Takes a client's two sockets; `EAGAIN` when there are too many clients.
+    fn add(&mut self, pair: [i32; 2]) -> Result<()> {
+        // Who went while there was no output is noticed here.
+        for fd in self.fds.as_flattened_mut() {
+            if *fd >= 0 && poll_one(*fd, 0) != 0 {
+                sys::close(*fd);
+                *fd = -1;
+            }
         }
-        let sent = sys!(SENDTO, *fd, bytes.as_ptr(), bytes.len(), MSG_DONTWAIT_NOSIGNAL, 0, 0);
-        if sent != Ok(bytes.len()) {
-            sys::close(*fd);
-            *fd = -1;
+        let place = self.fds.iter().position(|known| *known == [-1; 2]).ok_or(EAGAIN)?;
+        (self.fds[place], self.full[place]) = (pair, [false; 2]);
+        Ok(())
+    }
+
+    fn any_full(&self, stdout: bool) -> bool {
+        self.full.iter().any(|pair| pair[usize::from(!stdout)])
+    }
+
+    /// Asks to be woken by those who have room again.
+    fn poll_full(&self, polled: &mut [u64]) {
+        let all = self.fds.as_flattened().iter().zip(self.full.as_flattened());
+        for (to, (fd, full)) in polled.iter_mut().zip(all) {
+            *to = poll_for(if *full { *fd } else { -1 }, POLLOUT);
+        }
+    }
+
+    fn note_ready(&mut self, polled: &[u64]) {
+        for (full, polled) in self.full.as_flattened_mut().iter_mut().zip(polled) {
+            *full &= polled >> 48 == 0;
+        }
+    }
+
+    /// Waits for those who have no room, as long as there is patience; then they are cut off.
+    fn wait(&self, stdout: bool, patience: &mut usize) {
+        let step = [0u64, 100_000_000];
+        let column = usize::from(!stdout);
+        for (fds, full) in self.fds.iter().zip(&self.full) {
+            let mut polled = [poll_for(fds[column], POLLOUT)];
+            while full[column] && *patience > 0 {
+                if sys!(PPOLL, polled.as_mut_ptr(), 1, step.as_ptr(), 0, 8) != Ok(0) {
+                    break;
+                }
+                *patience -= 1;
+            }
+        }
+    }
+
+    /// Copies output to whoever is attached. Room for one reading is made sure of beforehand; who has none now, because
+    /// the program has ended and nobody waits any more, or is gone, is cut off.
+    fn tee(&mut self, stdout: bool, bytes: &[u8]) {
+        const MSG_DONTWAIT_NOSIGNAL: usize = 0x40 | 0x4000;
+        let column = usize::from(!stdout);
+        for (fds, full) in self.fds.iter_mut().zip(&mut self.full) {
+            let (fd, full) = (&mut fds[column], &mut full[column]);
+            if *fd < 0 {
+                continue;
+            }
+            let sent = sys!(SENDTO, *fd, bytes.as_ptr(), bytes.len(), MSG_DONTWAIT_NOSIGNAL, 0, 0);
+            *full = false;
+            if sent != Ok(bytes.len()) {
+                sys::close(*fd);
+                *fd = -1;
+            } else if poll_one(*fd, POLLOUT) == 0 {
+                // The kernel says so while more than a quarter of the socket's room is taken, so that what is left is
+                // enough for any reading.
+                *full = true;
+            }
         }
     }
 }

@@ -4,12 +4,17 @@ mod access;
 mod binding;
 mod eviction;
 mod node_call;
+mod proxy;
 mod scale;
 mod stream;
 mod token;
 mod token_review;
+mod usage;
 
+use bytes::Bytes;
+use http_body::Frame;
 use meta::Status;
+use tokio::sync::mpsc;
 
 use super::{Answer, Call, get, patch, update};
 
@@ -19,6 +24,10 @@ pub(crate) async fn handle(call: &Call) -> Result<Answer, Status> {
     let Some(known) = call.kind.row.subresource(name) else {
         return Ok(Answer::Raw(crate::endpoints::not_found()));
     };
+    // Methods that have no verb (OPTIONS) are the proxied server's business.
+    if name == "proxy" {
+        return proxy::handle(call).await;
+    }
     // A stream is opened by a GET (websocket) or a POST (SPDY).
     if !known.verbs.contains(&call.verb) {
         return Err(Status::method_not_allowed(&call.kind.resource, call.verb));
@@ -30,6 +39,8 @@ pub(crate) async fn handle(call: &Call) -> Result<Answer, Status> {
         ("", "pods", "eviction") => eviction::evict(call).await,
         ("", "pods", "log") => node_call::log(call).await,
         ("", "pods", "exec") => stream::exec(call).await,
+        ("", "pods", "attach") => stream::attach(call).await,
+        ("", "pods", "portforward") => stream::forward::portforward(call).await,
         ("", "serviceaccounts", "token") => token::request(call).await,
         _ => match call.verb {
             "get" => get::get(call).await,
@@ -48,6 +59,15 @@ pub(crate) async fn review(call: &Call) -> Result<Answer, Status> {
         ("authentication.k8s.io", "selfsubjectreviews") => token_review::myself(call),
         ("authorization.k8s.io", "selfsubjectrulesreviews") => access::rules(call),
         ("authorization.k8s.io", _) => access::review(call),
+        ("metrics.k8s.io", _) => usage::answer(call).await,
         _ => Err(Status::method_not_allowed(&call.kind.resource, call.verb)),
     }
+}
+
+/// What a task sends, as the body of a request to a node.
+fn pieces(from: mpsc::Receiver<Bytes>) -> impl futures::Stream<Item = std::io::Result<Frame<Bytes>>> + Send {
+    futures::stream::unfold(from, |mut pieces| async move {
+        let bytes = pieces.recv().await?;
+        Some((Ok(Frame::data(bytes)), pieces))
+    })
 }

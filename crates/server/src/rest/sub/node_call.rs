@@ -9,6 +9,7 @@ use meta::Status;
 use serde_json::Value;
 
 use super::{Answer, Call};
+use crate::core::Core;
 use crate::http::Body;
 use crate::object::{self, text};
 use crate::rest::update;
@@ -142,8 +143,19 @@ pub(super) async fn send(
     path: &str,
     body: tunnel::Body,
 ) -> Result<Response<Incoming>, Status> {
+    send_to(&call.core, node, method, path, body).await
+}
+
+/// The same for one who outlives the call.
+pub(super) async fn send_to(
+    core: &Core,
+    node: &str,
+    method: Method,
+    path: &str,
+    body: tunnel::Body,
+) -> Result<Response<Incoming>, Status> {
     let unavailable = |error: tunnel::Error| Status::service_unavailable(error.to_string());
-    let link = call.core.tunnels.get(node).map_err(unavailable)?;
+    let link = core.tunnels.get(node).map_err(unavailable)?;
     let request = Request::builder().method(method).uri(format!("http://{node}{path}"));
     let request = request.body(body).map_err(Status::internal)?;
     let answer = link.send(request).await.map_err(unavailable)?;

@@ -1,0 +1,223 @@
+//! One request passed on and its answer passed back: which headers go along, which don't, and upgrades.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use meta::Status;
+
+use super::place::{Place, Way};
+use super::{Answer, Call, stream, unreachable};
+use crate::http::Body;
+use crate::http::body::Incoming;
+
+/// Headers that are about one connection and not about the request.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Passes the call's request on to a place, with this path and query.
+pub(super) async fn pass(call: &Call, place: &Place, uri: &str) -> Result<Answer, Status> {
+    let upgrade = call.headers.get(header::UPGRADE).filter(|_| is_upgrade(&call.headers));
+    let body = call.unread.lock().take().unwrap_or_else(|| {
+        let none = Empty::<Bytes>::new().map_err(|never| match never {});
+        none.boxed_unsync()
+    });
+    let mut request = Request::builder().method(call.method.clone());
+    if let Some(headers) = request.headers_mut() {
+        *headers = onward(call);
+    }
+    if let Way::Kubelet(node) = &place.way {
+        if upgrade.is_some() {
+            return Err(Status::bad_request("a node's own streams are reached through its pods"));
+        }
+        return kubelet(call, node, uri, request, body).await;
+    }
+    let mut request = request.uri(uri).body(body).map_err(Status::internal)?;
+    let host = format!("{}:{}", place.host, place.port);
+    request
+        .headers_mut()
+        .insert(header::HOST, HeaderValue::from_str(&host).map_err(Status::internal)?);
+    if let Some(protocol) = upgrade {
+        let headers = request.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, protocol.clone());
+    }
+    let connection = stream::connect(&call.core, place).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection))
+        .await
+        .map_err(unreachable)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a proxied connection ended");
+        }
+    });
+    let mut answer = sender.send_request(request).await.map_err(unreachable)?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return upgraded(call, &mut answer);
+    }
+    Ok(Answer::Raw(backward(call, answer, place)))
+}
+
+/// Asks the node itself.
+async fn kubelet(
+    call: &Call,
+    node: &str,
+    uri: &str,
+    request: http::request::Builder,
+    body: Incoming,
+) -> Result<Answer, Status> {
+    let link = call.core.tunnels.get(node).map_err(unreachable)?;
+    let body = body.map_err(std::io::Error::other).boxed_unsync();
+    let request = request.uri(format!("http://{node}/kubelet{uri}")).body(body);
+    let answer = link.send(request.map_err(Status::internal)?).await.map_err(unreachable)?;
+    let (mut parts, body) = answer.into_parts();
+    strip(&mut parts.headers);
+    Ok(Answer::Raw(Response::from_parts(parts, Body::foreign(body))))
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let words = headers.get_all(header::CONNECTION).into_iter();
+    words
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// The headers that go along: what proves who the client is to us is not for others.
+fn onward(call: &Call) -> HeaderMap {
+    let mut headers = call.headers.clone();
+    strip(&mut headers);
+    headers.remove(header::AUTHORIZATION);
+    headers.remove(header::HOST);
+    let impersonation: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("impersonate-"))
+        .cloned()
+        .collect();
+    for name in impersonation {
+        headers.remove(name);
+    }
+    for (name, value) in [
+        ("x-forwarded-uri", call.uri.path()),
+        ("x-forwarded-host", host_of(call)),
+        ("x-forwarded-proto", "https"),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+fn host_of(call: &Call) -> &str {
+    let host = call.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    host.or_else(|| call.uri.host()).unwrap_or_default()
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|word| word.trim().to_ascii_lowercase())
+        .collect();
+    for name in named {
+        headers.remove(name.as_str());
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The answer as the client gets it. Where it leads elsewhere on the proxied server, it leads there through the proxy.
+fn backward(call: &Call, answer: Response<hyper::body::Incoming>, place: &Place) -> Response<Body> {
+    let (mut parts, body) = answer.into_parts();
+    strip(&mut parts.headers);
+    let led = parts.headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
+    let before = call.uri.path();
+    let before = &before[..before.len() - super::below(call).len()];
+    if let Some(to) = led.and_then(|to| led_to(to, place, before))
+        && let Ok(to) = HeaderValue::from_str(&to)
+    {
+        parts.headers.insert(header::LOCATION, to);
+    }
+    Response::from_parts(parts, Body::foreign(body))
+}
+
+fn led_to(to: &str, place: &Place, before: &str) -> Option<String> {
+    let uri: http::Uri = to.parse().ok()?;
+    let same = |authority: &http::uri::Authority| {
+        authority.host() == place.host && authority.port_u16().is_none_or(|port| port == place.port)
+    };
+    if !uri.authority().is_none_or(same) || !uri.path().starts_with('/') || uri.path().starts_with(before) {
+        return None;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Some(format!("{before}{}{query}", uri.path()))
+}
+
+/// Joins both connections when the proxied server has switched protocols.
+fn upgraded(call: &Call, answer: &mut Response<hyper::body::Incoming>) -> Result<Answer, Status> {
+    let Some(client) = call.extensions.lock().remove::<OnUpgrade>() else {
+        return Err(Status::bad_request("Upgrade request required"));
+    };
+    let server = hyper::upgrade::on(&mut *answer);
+    let stopping = call.core.stopping.clone();
+    tokio::spawn(async move {
+        let (Ok(client), Ok(server)) = tokio::join!(client, server) else {
+            return tracing::debug!("one side of a proxied connection went away");
+        };
+        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+            () = stopping.cancelled() => {}
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = answer.headers().clone();
+    Ok(Answer::Raw(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_stay_behind_the_proxy() {
+        let place = Place {
+            way: Way::Direct,
+            https: false,
+            host: "10.0.0.1".into(),
+            port: 8080,
+        };
+        let to = |to: &str| led_to(to, &place, "/api/v1/namespaces/a/pods/b/proxy");
+        let there = Some("/api/v1/namespaces/a/pods/b/proxy/login?next=1".to_owned());
+        assert_eq!(to("/login?next=1"), there);
+        assert_eq!(to("http://10.0.0.1:8080/login?next=1"), there);
+        assert_eq!(to("http://elsewhere/login"), None);
+        assert_eq!(to("login"), None);
+    }
+
+    #[test]
+    fn connection_headers_stay_here() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("connection", "keep-alive, X-Own"), ("x-own", "1"), ("upgrade", "h2c"), ("x-other", "2")] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        assert!(!is_upgrade(&headers));
+        strip(&mut headers);
+        assert_eq!(headers.len(), 1);
+    }
+}
