@@ -41,3 +41,16 @@ pub(crate) fn os_image() -> String {
     let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     name.map_or_else(|| "Linux".to_string(), |name| name.trim_matches('"').to_string())
 }
+
+/// Whether this process, and so whatever it starts, may not have a capability: hosts withhold some from containers and
+/// virtual machines. `bit` is the kernel's number of it.
+pub(crate) fn withholds(bit: u32) -> bool {
+    static PERMITTED: OnceLock<u64> = OnceLock::new();
+    let permitted = PERMITTED.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let set = text.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+        set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+            .unwrap_or(u64::MAX)
+    });
+    permitted >> bit & 1 == 0
+}

@@ -116,8 +116,14 @@ mod tests {
             length: 8,
         };
         assert_eq!(Head::parse(&out).unwrap(), head);
-        assert!(matches!(Head::parse(&[0x80, 2, 0, 1, 0, 0, 0, 0]), Err(Error::Version(2))));
-        assert!(matches!(Head::parse(&[0x80, 3, 0, 1, 0, 255, 0, 0]), Err(Error::TooLong(_))));
+        assert!(matches!(
+            Head::parse(&[0x80, 2, 0, 1, 0, 0, 0, 0]),
+            Err(Error::Version(2))
+        ));
+        assert!(matches!(
+            Head::parse(&[0x80, 3, 0, 1, 0, 255, 0, 0]),
+            Err(Error::TooLong(_))
+        ));
         assert!(header_block(SYN_STREAM, &[0; 9]).is_err());
     }
 }

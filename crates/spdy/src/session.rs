@@ -354,15 +354,43 @@ mod tests {
         error_writer.reset().await;
         for id in [1, 3] {
             let (head, body) = receive(&mut client).await;
-            assert!(matches!(head, Head::Control { kind: frame::SYN_REPLY, .. }));
+            assert!(matches!(
+                head,
+                Head::Control {
+                    kind: frame::SYN_REPLY,
+                    ..
+                }
+            ));
             assert_eq!(frame::number(frame::SYN_REPLY, &body).unwrap(), id);
         }
         let (head, body) = receive(&mut client).await;
-        assert!(matches!(head, Head::Data { stream: 3, fin: false, .. }) && body == b"answer");
+        assert!(
+            matches!(
+                head,
+                Head::Data {
+                    stream: 3,
+                    fin: false,
+                    ..
+                }
+            ) && body == b"answer"
+        );
         let (head, _) = receive(&mut client).await;
-        assert!(matches!(head, Head::Data { stream: 3, fin: true, length: 0 }));
+        assert!(matches!(
+            head,
+            Head::Data {
+                stream: 3,
+                fin: true,
+                length: 0
+            }
+        ));
         let (head, _) = receive(&mut client).await;
-        assert!(matches!(head, Head::Control { kind: frame::RST_STREAM, .. }));
+        assert!(matches!(
+            head,
+            Head::Control {
+                kind: frame::RST_STREAM,
+                ..
+            }
+        ));
     }
 
     #[tokio::test]
@@ -383,7 +411,10 @@ mod tests {
     async fn what_is_no_frame_ends_the_connection() {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let mut session = Session::server(server);
-        client.write_all(b"GET / HTTP/1.1\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff").await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff")
+            .await
+            .unwrap();
         drop(client);
         assert!(session.accept().await.is_none());
     }

@@ -81,7 +81,9 @@ async fn a_slow_client_misses_nothing_and_one_that_went_holds_up_nobody() {
     let attached = world.engine.attach(&id("c"), true).await.unwrap();
     rustix::io::ioctl_fionbio(attached.stdin.as_ref().unwrap(), false).unwrap();
     rustix::io::ioctl_fionbio(&attached.stdout, false).unwrap();
-    let said: Vec<u8> = (0..200_000u32).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+    let said: Vec<u8> = (0..200_000u32)
+        .flat_map(|n| format!("line {n}\n").into_bytes())
+        .collect();
     let mut input = std::fs::File::from(attached.stdin.unwrap());
     let written = said.clone();
     let writer = std::thread::spawn(move || input.write_all(&written).unwrap());

@@ -27,48 +27,49 @@ const DEFAULT_CAPABILITIES: &[&str] = &[
     "CAP_SYS_CHROOT",
 ];
 
+/// By the kernel's numbers.
 const ALL_CAPABILITIES: &[&str] = &[
-    "CAP_AUDIT_CONTROL",
-    "CAP_AUDIT_READ",
-    "CAP_AUDIT_WRITE",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
     "CAP_FOWNER",
     "CAP_FSETID",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
     "CAP_KILL",
-    "CAP_LEASE",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
     "CAP_LINUX_IMMUTABLE",
-    "CAP_MAC_ADMIN",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MKNOD",
-    "CAP_NET_ADMIN",
     "CAP_NET_BIND_SERVICE",
     "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
     "CAP_NET_RAW",
-    "CAP_PERFMON",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
     "CAP_SYS_ADMIN",
     "CAP_SYS_BOOT",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_MODULE",
     "CAP_SYS_NICE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_RAWIO",
     "CAP_SYS_RESOURCE",
     "CAP_SYS_TIME",
     "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
     "CAP_SYSLOG",
     "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 const MASKED_PATHS: &[&str] = &[
@@ -103,7 +104,7 @@ pub(crate) struct Security {
 pub(crate) fn resolve(spec: &PodSpec, container: &Container, profiles: &Path) -> Result<Security, ConfigError> {
     let own = container.security_context.as_ref();
     let privileged = own.and_then(|c| c.privileged).unwrap_or(false);
-    let capabilities = capabilities(container, privileged);
+    let capabilities = capabilities(container, privileged, crate::machine::withholds);
     let profile = own.and_then(|c| c.seccomp_profile.as_ref()).or(spec
         .security_context
         .as_ref()
@@ -125,7 +126,7 @@ pub(crate) fn resolve(spec: &PodSpec, container: &Container, profiles: &Path) ->
     })
 }
 
-fn capabilities(container: &Container, privileged: bool) -> Vec<String> {
+fn capabilities(container: &Container, privileged: bool, withholds: impl Fn(u32) -> bool) -> Vec<String> {
     let wanted = container
         .security_context
         .as_ref()
@@ -147,11 +148,16 @@ fn capabilities(container: &Container, privileged: bool) -> Vec<String> {
     let nothing = has(&drop, "CAP_ALL") && !privileged;
     ALL_CAPABILITIES
         .iter()
-        .filter(|name| {
+        .zip(0..)
+        .filter(|(name, bit)| {
+            // Everything is all that there is to give; what is asked for by name must be had.
+            if everything && !has(&add, name) && withholds(*bit) {
+                return false;
+            }
             let default = !nothing && (everything || DEFAULT_CAPABILITIES.contains(name));
             (default && !has(&drop, name)) || has(&add, name) || (everything && nothing && has(&add, "CAP_ALL"))
         })
-        .map(ToString::to_string)
+        .map(|(name, _)| name.to_string())
         .collect()
 }
 
@@ -217,7 +223,20 @@ mod tests {
                 ..Container::default()
             },
             false,
+            |_| false,
         )
+    }
+
+    #[test]
+    fn what_the_host_withholds_is_no_part_of_everything() {
+        let withheld = |bit| bit == 24;
+        let everything = capabilities(&Container::default(), true, withheld);
+        assert!(!everything.contains(&"CAP_SYS_RESOURCE".to_string()));
+        assert_eq!(everything.len(), ALL_CAPABILITIES.len() - 1);
+        assert_eq!(
+            (ALL_CAPABILITIES[0], ALL_CAPABILITIES[40]),
+            ("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE")
+        );
     }
 
     #[test]

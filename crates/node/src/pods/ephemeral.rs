@@ -105,7 +105,10 @@ mod tests {
         let mut world = World::default();
         assert!(joined_pid(&spec, "debug", &world).is_err());
         world.insert("app".into(), running(0, 0));
-        assert_eq!(joined_pid(&spec, "debug", &world).unwrap().as_deref(), Some("/proc/1/ns/pid"));
+        assert_eq!(
+            joined_pid(&spec, "debug", &world).unwrap().as_deref(),
+            Some("/proc/1/ns/pid")
+        );
         assert_eq!(joined_pid(&spec, "app", &world).unwrap(), None);
     }
 }

@@ -20,7 +20,9 @@ pub(crate) fn about(pod: &Pod) -> Regarding {
 pub(crate) fn about_container(pod: &Pod, name: &str) -> Regarding {
     let spec = pod.spec.as_ref();
     let mut init = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let mut ephemeral = spec.into_iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    let mut ephemeral = spec
+        .into_iter()
+        .flat_map(|spec| spec.ephemeral_containers.iter().flatten());
     let list = match (init.any(|c| c.name == name), ephemeral.any(|c| c.name == name)) {
         (true, _) => "initContainers",
         (_, true) => "ephemeralContainers",

@@ -7,6 +7,8 @@ pub(crate) mod observed;
 mod plan;
 mod publish;
 mod recall;
+mod resize;
+mod resizing;
 pub(crate) mod start;
 mod status;
 mod stop;

@@ -99,6 +99,17 @@ impl Writer {
                 entries.insert(0, json!({"$patch": "replace"}));
             }
         }
+        // A merge takes no condition away by itself.
+        let has = |status: &PodStatus, kind: &str| status.conditions.iter().flatten().any(|c| c.type_ == kind);
+        for kind in ["PodResizePending", "PodResizeInProgress"] {
+            let was = self.written.borrow().as_ref().is_some_and(|written| has(written, kind));
+            if let Some(list) = body["status"]["conditions"].as_array_mut()
+                && was
+                && !has(status, kind)
+            {
+                list.push(json!({"type": kind, "$patch": "delete"}));
+            }
+        }
         for field in ["reason", "message"] {
             if body["status"].get(field).is_none() {
                 body["status"][field] = serde_json::Value::Null;

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::ephemeral;
 use super::observed::{Observed, Run, RunState, World};
 use super::plan::{Phase, is_sidecar, phase};
+use super::resize::Applied;
 
 /// What the status depends on besides the pod and its containers.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,12 @@ pub(crate) struct Facts {
     pub(crate) failure: Option<(String, String)>,
     /// The pod is being deleted and its containers have been told.
     pub(crate) terminating: bool,
+    /// What running containers have.
+    pub(crate) applied: Applied,
+    /// Why a resize waits: reason and message.
+    pub(crate) resize_pending: Option<(String, String)>,
+    /// Why a resize failed on the way.
+    pub(crate) resize_error: Option<String>,
 }
 
 /// Computes the status; conditions that did not change keep their transition times from the pod's.
@@ -93,6 +100,7 @@ fn container_status(
         .map(|run| run.image.clone())
         .or(container.image.clone())
         .unwrap_or_default();
+    let resources = facts.applied.get(&container.name).or(container.resources.as_ref());
     ContainerStatus {
         name: container.name.clone(),
         image,
@@ -103,11 +111,8 @@ fn container_status(
         restart_count: current.map_or(0, |run| i32::try_from(run.attempt).unwrap_or(i32::MAX)),
         state: Some(state),
         last_state: Some(last),
-        allocated_resources: container
-            .resources
-            .as_ref()
-            .and_then(|resources| resources.requests.clone()),
-        resources: container.resources.clone(),
+        allocated_resources: resources.and_then(|resources| resources.requests.clone()),
+        resources: resources.cloned(),
         ..ContainerStatus::default()
     }
 }
@@ -304,6 +309,16 @@ fn conditions(
         if containers_ready { (None, None) } else { not_ready() },
     ));
     list.push(condition("PodScheduled", true, (None, None)));
+    if let Some((reason, message)) = facts.resize_pending.clone() {
+        list.push(condition("PodResizePending", true, (Some(reason), Some(message))));
+    }
+    if let Some(message) = facts.resize_error.clone() {
+        list.push(condition(
+            "PodResizeInProgress",
+            true,
+            (Some("Error".to_string()), Some(message)),
+        ));
+    }
     for new in &mut list {
         let before = old.conditions.iter().flatten().find(|c| c.type_ == new.type_);
         let same = before.filter(|c| c.status == new.status);

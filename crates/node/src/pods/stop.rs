@@ -188,12 +188,11 @@ async fn stop_round(worker: &mut Worker, running: &BTreeMap<String, Run>, addres
             format!("Stopping container {name}"),
         );
     }
-    let mut stopping =
-        Box::pin(join_all(running.iter().map(async |(name, run)| {
-            if let Some(found) = find(&pod, name) {
-                container(&ctx, &pod, &found, run, address, grace).await;
-            }
-        })));
+    let mut stopping = Box::pin(join_all(running.iter().map(async |(name, run)| {
+        if let Some(found) = find(&pod, name) {
+            container(&ctx, &pod, &found, run, address, grace).await;
+        }
+    })));
     let mut shortest = grace;
     let mut sooner: Option<Instant> = None;
     loop {

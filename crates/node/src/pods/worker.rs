@@ -20,6 +20,7 @@ use super::events;
 use super::observed::{Observed, Run, RunState, Waiting, World, delay};
 use super::plan::{Step, phase, plan};
 use super::publish::Publisher;
+use super::resize;
 use super::start::{self, StartError};
 use super::status::{Facts, compute};
 use super::stop;
@@ -81,7 +82,7 @@ impl Worker {
             ..Facts::default()
         };
         let probes = Probes::new(ctx.clone(), sender.clone());
-        Self {
+        let mut worker = Self {
             ctx,
             pod,
             world,
@@ -96,7 +97,9 @@ impl Worker {
             followers: tokio::task::JoinSet::new(),
             sender,
             trouble: HashMap::new(),
-        }
+        };
+        worker.facts.applied = worker.known_resources();
+        worker
     }
 
     /// Works until the pod is gone from this node and from the API.
@@ -220,7 +223,7 @@ impl Worker {
     }
 
     /// Compares memory with the engine.
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         let running: Vec<(String, ContainerId)> = self
             .world
             .iter()
@@ -258,6 +261,8 @@ impl Worker {
             }
         };
         self.watch_probes(&spec);
+        let again = self.resize(&spec).await;
+        next = [next, again].into_iter().flatten().min();
         let steps = plan(&spec, &self.world, Timestamp::now());
         let mut starts = Vec::new();
         for step in steps {
@@ -378,7 +383,11 @@ impl Worker {
         for (container, result) in containers.into_iter().zip(results) {
             let observed = self.world.entry(container.name.clone()).or_default();
             match result {
-                Ok(run) => begun(observed, run, &container),
+                Ok(run) => {
+                    begun(observed, run, &container);
+                    let resources = resize::wanted(&container);
+                    self.facts.applied.insert(container.name.clone(), resources);
+                }
                 Err(error) => failed(&self.ctx, &self.pod, observed, &container, error),
             }
         }

@@ -22,9 +22,10 @@ pub(crate) async fn check(action: &GRPCAction, address: &str, limit: Duration) -
     let ask = async {
         let stream = connect(address, port, limit).await?;
         let fail = |error: hyper::Error| format!("error: health rpc probe failed: {error}");
-        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(fail)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .map_err(fail)?;
         let driver = tokio::spawn(connection);
         let request = Request::post(format!("http://{address}:{port}/grpc.health.v1.Health/Check"))
             .header(header::CONTENT_TYPE, "application/grpc")
@@ -79,7 +80,9 @@ fn judge(headers: &HeaderMap, trailers: &HeaderMap, body: &[u8], service: &str) 
     };
     match word("grpc-status") {
         "0" => {}
-        "12" => return Err("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".into()),
+        "12" => {
+            return Err("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".into());
+        }
         "" => return Err("error: health rpc probe failed: no gRPC status".into()),
         _ => return Err(format!("error: health rpc probe failed: {}", word("grpc-message"))),
     }
@@ -91,7 +94,9 @@ fn judge(headers: &HeaderMap, trailers: &HeaderMap, body: &[u8], service: &str) 
                 Some(3) => "SERVICE_UNKNOWN",
                 _ => "UNKNOWN",
             };
-            Err(format!("service unhealthy (responded with {name:?}) {service}").trim_end().to_string())
+            Err(format!("service unhealthy (responded with {name:?}) {service}")
+                .trim_end()
+                .to_string())
         }
     }
 }

@@ -32,7 +32,9 @@ impl Host {
         // user, nice, system, idle, iowait, irq, softirq, steal
         let busy = [0, 1, 2, 5, 6].iter().filter_map(|at| ticks.get(*at)).sum::<u64>();
         let bytes = |name: &str| {
-            let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let line = meminfo
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
             kilobytes.unwrap_or(0) * 1024
         };
@@ -48,7 +50,9 @@ impl Host {
 /// When the machine was started.
 pub(crate) fn boot_time() -> Timestamp {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let seconds = text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
+    let seconds = text
+        .lines()
+        .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
     seconds
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
         .unwrap_or(Timestamp::UNIX_EPOCH)

@@ -13,8 +13,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::pods::Context;
 use crate::pods::start::label;
-pub(crate) use host::boot_time;
 use host::Host;
+pub(crate) use host::boot_time;
 
 /// How often counters are read.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -138,10 +138,7 @@ pub(crate) fn of_host(ctx: &Context) -> Usage {
     };
     let started = boot_time();
     let history = ctx.samples.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let zero = Sample {
-        at: started,
-        cpu_ns: 0,
-    };
+    let zero = Sample { at: started, cpu_ns: 0 };
     let (window, cpu_nanocores) = rate(Some(&history.host), now, zero);
     Usage {
         at: now.at,

@@ -25,7 +25,7 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let id = match running(ctx, namespace, pod, container) {
         Ok(running) => running.id,
-        Err(refusal) => return refusal,
+        Err(why) => return text(StatusCode::NOT_FOUND, why),
     };
     let input = query_flag(&request, "stdin");
     match ctx.engine.attach(&id, input).await {

@@ -25,7 +25,7 @@ pub(super) async fn answer(
 ) -> Response<Body> {
     let running = match running(ctx, namespace, pod, container) {
         Ok(running) => running,
-        Err(refusal) => return refusal,
+        Err(why) => return text(StatusCode::NOT_FOUND, why),
     };
     let tty = query_flag(&request, "tty");
     let spec = ExecSpec {

@@ -7,8 +7,8 @@ mod exec;
 mod frames;
 mod kubelet;
 pub(crate) mod logs;
-mod port_forward;
 pub(crate) mod pipe;
+mod port_forward;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -88,17 +88,17 @@ async fn answer(ctx: Arc<Context>, request: Request<Incoming>) -> Response<Body>
     }
 }
 
-/// The running container that is asked for, or the refusal.
-fn running(ctx: &Context, namespace: &str, pod: &str, container: &str) -> Result<engine::Container, Response<Body>> {
+/// The running container that is asked for, or what there is instead.
+fn running(ctx: &Context, namespace: &str, pod: &str, container: &str) -> Result<engine::Container, String> {
     let Some(found) = ctx.pods.find(namespace, pod) else {
-        return Err(no_pod(namespace, pod));
+        return Err(format!("pod {namespace}/{pod} is not on this node"));
     };
     let uid = found.metadata.uid.as_deref().unwrap_or_default();
     let has = |c: &engine::Container, key: &str, value: &str| c.labels.iter().any(|(k, v)| k == key && v == value);
     let running = ctx.engine.containers().into_iter().find(|c| {
         has(c, label::POD_UID, uid) && has(c, label::CONTAINER, container) && matches!(c.state, State::Running(_))
     });
-    running.ok_or_else(|| text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")")))
+    running.ok_or_else(|| format!("container not found (\"{container}\")"))
 }
 
 fn no_pod(namespace: &str, pod: &str) -> Response<Body> {

@@ -41,7 +41,7 @@ pub(super) async fn answer(
     match connect(netns, port).await {
         Ok(stream) => joined(stream, request.into_body()),
         Err(error) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
+            StatusCode::BAD_GATEWAY,
             format!("failed to connect to localhost:{port} inside the pod's network: {error}"),
         ),
     }

@@ -55,6 +55,15 @@ impl Wanted {
 
 /// Picks the first acceptable format in the client's order of preference.
 pub(crate) fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
+    accept_of(headers, &[JSON, YAML, PROTOBUF])
+}
+
+/// The same for what has no protobuf.
+pub(crate) fn accept_text(headers: &HeaderMap) -> Result<Wanted, Status> {
+    accept_of(headers, &[JSON, YAML])
+}
+
+fn accept_of(headers: &HeaderMap, offered: &[&str]) -> Result<Wanted, Status> {
     let gzip = headers
         .get_all(ACCEPT_ENCODING)
         .iter()
@@ -69,6 +78,7 @@ pub(crate) fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
         Some(value) => value.to_str().unwrap_or_default(),
     };
     let mut ranges: Vec<(f32, Wanted)> = text.split(',').filter_map(|range| media(range, gzip)).collect();
+    ranges.retain(|(_, wanted)| offered.contains(&wanted.content_type()));
     if text.trim().is_empty() {
         return Ok(Wanted { gzip, ..Wanted::JSON });
     }
@@ -76,7 +86,7 @@ pub(crate) fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
     ranges
         .first()
         .map(|(_, wanted)| *wanted)
-        .ok_or_else(|| Status::not_acceptable(&[JSON, YAML, PROTOBUF]))
+        .ok_or_else(|| Status::not_acceptable(offered))
 }
 
 fn media(range: &str, gzip: bool) -> Option<(f32, Wanted)> {

@@ -83,7 +83,11 @@ fn list(dir: &File) -> Response<Body> {
             .replace('<', "&lt;")
             .replace('>', "&gt;")
             .replace('"', "&#34;");
-        let link = name.replace('%', "%25").replace('"', "%22").replace('?', "%3F").replace('#', "%23");
+        let link = name
+            .replace('%', "%25")
+            .replace('"', "%22")
+            .replace('?', "%3F")
+            .replace('#', "%23");
         page.push_str(&format!("<a href=\"{link}\">{shown}</a>\n"));
     }
     page.push_str("</pre>\n");

@@ -51,14 +51,31 @@ pub(super) fn own(ctx: &Context) -> String {
     let running = |container: &&engine::Container| matches!(container.state, engine::State::Running(_));
     text.family("kubelet_node_name", "gauge", "The node's name. The count is always 1.")
         .add(&[("node", &ctx.node_name)], 1);
-    text.family("kubelet_running_pods", "gauge", "Number of pods that have a running pod sandbox")
-        .add(&[], ctx.slots.owners().len());
-    let mut family = text.family("kubelet_running_containers", "gauge", "Number of containers currently running");
-    family.add(&[("container_state", "running")], containers.iter().filter(running).count());
-    let ended = containers.iter().filter(|c| matches!(c.state, engine::State::Exited(_)));
+    text.family(
+        "kubelet_running_pods",
+        "gauge",
+        "Number of pods that have a running pod sandbox",
+    )
+    .add(&[], ctx.slots.owners().len());
+    let mut family = text.family(
+        "kubelet_running_containers",
+        "gauge",
+        "Number of containers currently running",
+    );
+    family.add(
+        &[("container_state", "running")],
+        containers.iter().filter(running).count(),
+    );
+    let ended = containers
+        .iter()
+        .filter(|c| matches!(c.state, engine::State::Exited(_)));
     family.add(&[("container_state", "exited")], ended.count());
-    text.family("kubelet_desired_pods", "gauge", "The number of pods the kubelet is being instructed to run")
-        .add(&[("static", "")], ctx.pods.all().len());
+    text.family(
+        "kubelet_desired_pods",
+        "gauge",
+        "The number of pods the kubelet is being instructed to run",
+    )
+    .add(&[("static", "")], ctx.pods.all().len());
     process(&mut text);
     text.0
 }
@@ -94,17 +111,27 @@ pub(super) fn resource(host: &Usage, pods: &[PodUsage]) -> String {
         for pod in pods {
             let (namespace, pod_name) = pod.key();
             for container in &pod.containers {
-                let labels = [("container", container.name.as_str()), ("namespace", namespace), ("pod", pod_name)];
+                let labels = [
+                    ("container", container.name.as_str()),
+                    ("namespace", namespace),
+                    ("pod", pod_name),
+                ];
                 family.add(&labels, value(&container.usage));
             }
         }
     };
     let help = "Cumulative cpu time consumed by the container in core-seconds";
-    of_containers("container_cpu_usage_seconds_total", "counter", help, &|usage| cpu_seconds(usage.cpu_ns));
+    of_containers("container_cpu_usage_seconds_total", "counter", help, &|usage| {
+        cpu_seconds(usage.cpu_ns)
+    });
     let help = "Current working set of the container in bytes";
-    of_containers("container_memory_working_set_bytes", "gauge", help, &|usage| usage.memory_working_set as f64);
+    of_containers("container_memory_working_set_bytes", "gauge", help, &|usage| {
+        usage.memory_working_set as f64
+    });
     let help = "Start time of the container since unix epoch in seconds";
-    of_containers("container_start_time_seconds", "gauge", help, &|usage| seconds(usage.started));
+    of_containers("container_start_time_seconds", "gauge", help, &|usage| {
+        seconds(usage.started)
+    });
     let help = "Cumulative cpu time consumed by the node in core-seconds";
     text.family("node_cpu_usage_seconds_total", "counter", help)
         .add(&[], cpu_seconds(host.cpu_ns));
@@ -140,7 +167,11 @@ pub(super) fn cadvisor(host: &Usage, pods: &[PodUsage]) -> String {
         let of = |pod: &str, namespace: &str, container: Option<&ContainerUsage>, id: &str| -> Vec<(String, String)> {
             let (name, image) = container.map_or(("", ""), |c| (c.name.as_str(), c.image.as_str()));
             let labels = [("container", name), ("id", id), ("image", image)];
-            let more = [("name", container.map_or("", |c| c.id.as_str())), ("namespace", namespace), ("pod", pod)];
+            let more = [
+                ("name", container.map_or("", |c| c.id.as_str())),
+                ("namespace", namespace),
+                ("pod", pod),
+            ];
             let all = labels.into_iter().chain(per_cpu).chain(more);
             all.map(|(name, value)| (name.to_string(), value.to_string())).collect()
         };
@@ -158,13 +189,21 @@ pub(super) fn cadvisor(host: &Usage, pods: &[PodUsage]) -> String {
         }
     };
     let help = "Cumulative cpu time consumed in seconds.";
-    all("container_cpu_usage_seconds_total", "counter", help, &|usage| cpu_seconds(usage.cpu_ns));
+    all("container_cpu_usage_seconds_total", "counter", help, &|usage| {
+        cpu_seconds(usage.cpu_ns)
+    });
     let help = "Current memory usage in bytes, including all memory regardless of when it was accessed";
-    all("container_memory_usage_bytes", "gauge", help, &|usage| usage.memory_usage as f64);
+    all("container_memory_usage_bytes", "gauge", help, &|usage| {
+        usage.memory_usage as f64
+    });
     let help = "Current working set in bytes.";
-    all("container_memory_working_set_bytes", "gauge", help, &|usage| usage.memory_working_set as f64);
+    all("container_memory_working_set_bytes", "gauge", help, &|usage| {
+        usage.memory_working_set as f64
+    });
     let help = "Start time of the container since unix epoch in seconds.";
-    all("container_start_time_seconds", "gauge", help, &|usage| seconds(usage.started));
+    all("container_start_time_seconds", "gauge", help, &|usage| {
+        seconds(usage.started)
+    });
     let help = "Number of threads running inside the container";
     all("container_threads", "gauge", help, &|usage| usage.pids as f64);
     let help = "Last time a container was seen by the exporter";

@@ -46,9 +46,8 @@ pub(super) async fn answer(ctx: &Arc<Context>, request: &Request<Incoming>, path
 /// What the server makes `metrics.k8s.io` of.
 pub(super) async fn usage(ctx: &Context) -> Response<Body> {
     let window = |usage: &stats::Usage| usage.window.as_secs_f64();
-    let numbers = |usage: &stats::Usage| {
-        json!({"cpuNanocores": usage.cpu_nanocores, "memoryBytes": usage.memory_working_set})
-    };
+    let numbers =
+        |usage: &stats::Usage| json!({"cpuNanocores": usage.cpu_nanocores, "memoryBytes": usage.memory_working_set});
     let pods = stats::of_pods(ctx).await;
     let pods: Vec<Value> = pods
         .iter()

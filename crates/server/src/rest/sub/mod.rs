@@ -59,7 +59,7 @@ pub(crate) async fn review(call: &Call) -> Result<Answer, Status> {
         ("authentication.k8s.io", "selfsubjectreviews") => token_review::myself(call),
         ("authorization.k8s.io", "selfsubjectrulesreviews") => access::rules(call),
         ("authorization.k8s.io", _) => access::review(call),
-        ("metrics.k8s.io", _) => usage::answer(call).await,
+        ("metrics.k8s.io", _) => usage::metrics(call).await,
         _ => Err(Status::method_not_allowed(&call.kind.resource, call.verb)),
     }
 }

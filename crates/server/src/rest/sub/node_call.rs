@@ -184,6 +184,8 @@ async fn complaint(answer: Response<Incoming>) -> Status {
             "NotFound",
             format!("the server could not find the requested resource: {message}"),
         ),
+        // What the node was to connect to isn't there.
+        502 => Status::service_unavailable(message),
         _ => Status::internal(message),
     }
 }

@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 
 use super::{Answer, Call, node_call};
 use crate::core::Core;
+use crate::http::negotiate::{self, Shape, Wanted};
 use crate::kinds::Kind;
 use crate::object::{self, text};
 use crate::rest::select::Selected;
+use crate::rest::{answer, render};
 
 /// How long a node may take; one that takes longer has no metrics.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST: usize = 16 << 20;
 
 /// Answers a get or a list of the metrics of nodes or pods.
-pub(super) async fn answer(call: &Call) -> Result<Answer, Status> {
+pub(super) async fn metrics(call: &Call) -> Result<Answer, Status> {
     let of_nodes = call.kind.resource.resource == "nodes";
     let about = call.core.kinds.find("", "v1", &call.kind.resource.resource);
     let about = about.ok_or_else(Status::no_such_resource)?;
@@ -59,10 +61,12 @@ pub(super) async fn answer(call: &Call) -> Result<Answer, Status> {
             "items": items,
         }),
     };
-    Ok(Answer::Tree {
-        code: StatusCode::OK,
-        object,
-    })
+    let wanted = Wanted {
+        shape: Shape::Object,
+        ..negotiate::accept_text(&call.headers)?
+    };
+    let bytes = render::tree(&object, wanted)?;
+    Ok(Answer::Raw(answer::full(StatusCode::OK, wanted, bytes)))
 }
 
 /// The objects whose metrics are asked for.
@@ -70,7 +74,9 @@ fn selected(call: &Call, about: &Kind) -> Result<Vec<Value>, Status> {
     let selected = Selected::parse(call)?;
     let snapshot = about.cache()?.list(&selected.scope(call));
     let fitting = snapshot.iter().filter(|version| selected.matches(version));
-    fitting.map(|version| about.tree(version.bytes(), version.revision())).collect()
+    fitting
+        .map(|version| about.tree(version.bytes(), version.revision()))
+        .collect()
 }
 
 /// What a node tells.
@@ -82,7 +88,10 @@ struct Told {
 
 async fn ask(core: &Core, nodes: Vec<String>) -> HashMap<String, Told> {
     let asked = nodes.into_iter().map(|node| async move {
-        let told = tokio::time::timeout(PATIENCE, ask_one(core, &node)).await.ok().flatten();
+        let told = tokio::time::timeout(PATIENCE, ask_one(core, &node))
+            .await
+            .ok()
+            .flatten();
         if told.is_none() {
             tracing::debug!(node, "a node tells nothing of its usage");
         }
@@ -116,7 +125,8 @@ fn of_pod(call: &Call, pod: &Value, told: &Value) -> Option<Value> {
     let mut metrics = begin(call, pod, told)?;
     metrics["metadata"]["namespace"] = object::namespace(pod).into();
     let containers = told["containers"].as_array().into_iter().flatten();
-    let containers = containers.map(|container| json!({"name": container["name"], "usage": usage(&container["usage"])}));
+    let containers =
+        containers.map(|container| json!({"name": container["name"], "usage": usage(&container["usage"])}));
     metrics["containers"] = containers.collect();
     Some(metrics)
 }
@@ -179,7 +189,12 @@ mod tests {
     #[test]
     fn quantities_are_canonical() {
         let cpu = |n| quantity(n, 1000, &["n", "u", "m", ""]);
-        for (nanocores, expected) in [(0, "0"), (1_234_567, "1234567n"), (5_000_000, "5m"), (2_000_000_000, "2")] {
+        for (nanocores, expected) in [
+            (0, "0"),
+            (1_234_567, "1234567n"),
+            (5_000_000, "5m"),
+            (2_000_000_000, "2"),
+        ] {
             assert_eq!(cpu(nanocores), expected);
         }
         let told = json!({"cpuNanocores": 1500, "memoryBytes": 3 << 20});

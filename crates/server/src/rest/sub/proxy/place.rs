@@ -116,7 +116,10 @@ fn of_node(node: &Value, id: &Id<'_>) -> Result<Place, Status> {
     }
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
     let mut internal = addresses.filter(|address| address["type"] == "InternalIP");
-    let host = internal.next().map(|address| text(address, &["address"])).unwrap_or_default();
+    let host = internal
+        .next()
+        .map(|address| text(address, &["address"]))
+        .unwrap_or_default();
     if host.is_empty() {
         return Err(Status::bad_request("address not allowed"));
     }
@@ -157,9 +160,8 @@ fn port_name(service: &Value, id: &Id<'_>) -> Result<String, Status> {
     let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
     let found = ports.find(|port| port["port"].as_u64() == Some(wanted));
     let found = found.map(|port| text(port, &["name"]).to_owned());
-    found.ok_or_else(|| {
-        Status::service_unavailable(format!("no service port {wanted} found for service {:?}", id.name))
-    })
+    found
+        .ok_or_else(|| Status::service_unavailable(format!("no service port {wanted} found for service {:?}", id.name)))
 }
 
 /// The endpoints of a slice that take connections on the port.
@@ -203,7 +205,16 @@ mod tests {
     #[test]
     fn a_services_endpoints() {
         let service = json!({"spec": {"ports": [{"name": "web", "port": 80}]}});
-        let named = |port| port_name(&service, &Id { scheme: "", name: "s", port });
+        let named = |port| {
+            port_name(
+                &service,
+                &Id {
+                    scheme: "",
+                    name: "s",
+                    port,
+                },
+            )
+        };
         assert_eq!(named("80").unwrap(), "web");
         assert_eq!(named("web").unwrap(), "web");
         assert_eq!(named("81").unwrap_err().code, 503);
@@ -222,7 +233,10 @@ mod tests {
             host: host.into(),
             port: 8080,
         };
-        assert_eq!(found, [of(Way::Node("n".into()), "10.0.0.1"), of(Way::Direct, "10.0.0.3")]);
+        assert_eq!(
+            found,
+            [of(Way::Node("n".into()), "10.0.0.1"), of(Way::Direct, "10.0.0.3")]
+        );
         assert!(places(&slice, "", false).is_empty());
     }
 

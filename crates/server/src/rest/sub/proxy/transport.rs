@@ -79,7 +79,10 @@ async fn kubelet(
     let link = call.core.tunnels.get(node).map_err(unreachable)?;
     let body = body.map_err(std::io::Error::other).boxed_unsync();
     let request = request.uri(format!("http://{node}/kubelet{uri}")).body(body);
-    let answer = link.send(request.map_err(Status::internal)?).await.map_err(unreachable)?;
+    let answer = link
+        .send(request.map_err(Status::internal)?)
+        .await
+        .map_err(unreachable)?;
     let (mut parts, body) = answer.into_parts();
     strip(&mut parts.headers);
     Ok(Answer::Raw(Response::from_parts(parts, Body::foreign(body))))
@@ -213,7 +216,12 @@ mod tests {
     #[test]
     fn connection_headers_stay_here() {
         let mut headers = HeaderMap::new();
-        for (name, value) in [("connection", "keep-alive, X-Own"), ("x-own", "1"), ("upgrade", "h2c"), ("x-other", "2")] {
+        for (name, value) in [
+            ("connection", "keep-alive, X-Own"),
+            ("x-own", "1"),
+            ("upgrade", "h2c"),
+            ("x-other", "2"),
+        ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
         assert!(!is_upgrade(&headers));

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
-use super::upgrade::{ForwardWire, Form, Upgrade};
+use super::upgrade::{Form, ForwardWire, Upgrade};
 use super::{carry, permitted, websocket};
 use crate::core::Core;
 use crate::object::{self, text};
@@ -218,7 +218,9 @@ async fn connection(target: Target, port: u16, pair: Pair) {
     };
     let down = async {
         while let Some(piece) = from_pod.frame().await {
-            let Ok(piece) = piece else { return to_client.reset().await };
+            let Ok(piece) = piece else {
+                return to_client.reset().await;
+            };
             if !to_client.send(piece.into_data().unwrap_or_default()).await {
                 return;
             }

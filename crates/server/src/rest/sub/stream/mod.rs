@@ -101,7 +101,9 @@ async fn run(call: &Call, what: &str, place: &Place, mut query: Query) -> Result
         from_node: FromNode::new(answer.into_body()),
     };
     let wire = upgrade.wire;
-    carry(call, upgrade.on, async move |client| join(client, wire, asked, ends).await);
+    carry(call, upgrade.on, async move |client| {
+        join(client, wire, asked, ends).await
+    });
     Ok(Answer::Raw(upgrade.response))
 }
 

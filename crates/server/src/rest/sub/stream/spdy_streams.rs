@@ -28,19 +28,15 @@ struct Streams {
 /// Copies both ways until the node is done or the client is gone.
 pub(super) async fn join(client: Upgraded, version: u8, asked: Asked, ends: NodeEnds) {
     let mut session = Session::server(TokioIo::new(client));
-    let expected = 1
-        + [asked.stdin, asked.stdout, asked.stderr, asked.tty && version >= 3]
-            .into_iter()
-            .filter(|wanted| *wanted)
-            .count();
+    let expected = 1 + [asked.stdin, asked.stdout, asked.stderr, asked.tty && version >= 3]
+        .into_iter()
+        .filter(|wanted| *wanted)
+        .count();
     let opening = tokio::time::timeout(OPENING, open(&mut session, expected));
     let Ok(Some(mut streams)) = opening.await else {
         return tracing::debug!("a client did not open the streams that it asked for");
     };
-    let NodeEnds {
-        to_node,
-        mut from_node,
-    } = ends;
+    let NodeEnds { to_node, mut from_node } = ends;
     let (stdin, resize) = (streams.stdin.take(), streams.resize.take());
     let up = async {
         let input = async {

@@ -151,7 +151,9 @@ fn word<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 
 fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     let values = headers.get_all(name).into_iter();
-    let words = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let words = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
     words.map(str::trim).filter(|word| !word.is_empty()).collect()
 }
 
@@ -170,7 +172,9 @@ fn choose<W: Copy>(
         return Err(Status::failure(
             403,
             "Forbidden",
-            format!("unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {names:?}"),
+            format!(
+                "unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {names:?}"
+            ),
         ));
     };
     answer.insert(header, HeaderValue::from_static(name));
@@ -184,7 +188,10 @@ mod tests {
     #[test]
     fn the_clients_first_known_protocol_is_taken() {
         let mut headers = HeaderMap::new();
-        headers.append(STREAM_PROTOCOL, HeaderValue::from_static("v9.channel.k8s.io, v3.channel.k8s.io"));
+        headers.append(
+            STREAM_PROTOCOL,
+            HeaderValue::from_static("v9.channel.k8s.io, v3.channel.k8s.io"),
+        );
         headers.append(STREAM_PROTOCOL, HeaderValue::from_static("v4.channel.k8s.io"));
         let offered = list(&headers, &STREAM_PROTOCOL);
         let mut answer = HeaderMap::new();

@@ -30,10 +30,7 @@ pub(super) async fn open(client: Upgraded) -> Socket {
 /// Copies both ways until the node is done or the client is gone.
 pub(super) async fn join(client: Upgraded, form: Form, asked: Asked, ends: NodeEnds) {
     let (mut to_client, mut from_client) = open(client).await.split();
-    let NodeEnds {
-        to_node,
-        mut from_node,
-    } = ends;
+    let NodeEnds { to_node, mut from_node } = ends;
     let up = async {
         while let Some((channel, data)) = receive(&mut from_client, form).await {
             if channel == STDIN && !asked.stdin {
