@@ -81,7 +81,9 @@ fn judge(headers: &HeaderMap, trailers: &HeaderMap, body: &[u8], service: &str) 
     match word("grpc-status") {
         "0" => {}
         "12" => {
-            return Err("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".into());
+            return Err(
+                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".into(),
+            );
         }
         "" => return Err("error: health rpc probe failed: no gRPC status".into()),
         _ => return Err(format!("error: health rpc probe failed: {}", word("grpc-message"))),
