@@ -75,7 +75,10 @@ pub(crate) fn run(
             judge(&output.context("running it")?)
         });
     }
-    ensure!(house.server()? != killed, "the server was not killed, so this shows nothing");
+    ensure!(
+        house.server()? != killed,
+        "the server was not killed, so this shows nothing"
+    );
     Ok(())
 }
 
@@ -179,7 +182,9 @@ fn helm(target: &Path, which: usize) -> anyhow::Result<PathBuf> {
 
 fn script(text: &str, helm: Option<&Path>, kubectl: &Kubectl) -> Command {
     let mut command = Command::new("bash");
-    let helm = helm.map(|dir| format!("PATH={}:$PATH\n", dir.display())).unwrap_or_default();
+    let helm = helm
+        .map(|dir| format!("PATH={}:$PATH\n", dir.display()))
+        .unwrap_or_default();
     let prelude = format!("PATH={}:$PATH\n{helm}", kubectl.dir.display());
     command.args(["-c", &format!("{prelude}{LOOP}\n{text}\nwork")]);
     command

@@ -34,7 +34,11 @@ pub(crate) async fn work(client: Client, namespace: &str, length: Duration) -> a
     });
     let controller = Controller::new(api.clone(), watcher::Config::default().labels("by=copied"))
         .owns(secrets.clone(), watcher::Config::default())
-        .run(reconcile, |_, _, _| Action::requeue(Duration::from_millis(200)), context.clone())
+        .run(
+            reconcile,
+            |_, _, _| Action::requeue(Duration::from_millis(200)),
+            context.clone(),
+        )
         .for_each(|_| std::future::ready(()));
     let working = async {
         let labels = BTreeMap::from([("by".to_owned(), "copied".to_owned())]);
@@ -51,7 +55,10 @@ pub(crate) async fn work(client: Client, namespace: &str, length: Duration) -> a
             ensure!(Instant::now() < give_up, "{difference:#}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Ok(format!("{} reconciliations, all copies up to date", context.reconciled.load(Ordering::Relaxed)))
+        Ok(format!(
+            "{} reconciliations, all copies up to date",
+            context.reconciled.load(Ordering::Relaxed)
+        ))
     };
     tokio::select! {
         () = controller => bail!("the controller ended"),
@@ -85,7 +92,10 @@ async fn compare(api: &Api<ConfigMap>, secrets: &Api<Secret>) -> anyhow::Result<
     for n in 0..WRITERS {
         let name = format!("copied-{n}");
         let (object, copy) = (api.get(&name).await?, secrets.get(&name).await?);
-        let owned = copy.owner_references().iter().any(|owner| Some(&owner.uid) == object.uid().as_ref());
+        let owned = copy
+            .owner_references()
+            .iter()
+            .any(|owner| Some(&owner.uid) == object.uid().as_ref());
         ensure!(owned, "the copy of {name} belongs to an earlier life");
         for (key, value) in object.data.iter().flatten() {
             let copied = copy.data.as_ref().and_then(|data| data.get(key));

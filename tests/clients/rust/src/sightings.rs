@@ -7,9 +7,9 @@ use anyhow::{bail, ensure};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::WatchStreamExt as _;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::task::JoinSet;
 
@@ -98,7 +98,9 @@ async fn settle(
                 "the watcher had to list anew {} times: a revision that it resumed from was refused",
                 seen.relists
             );
-            return Ok(format!("{changes} changes, each told once and in order, and the store is the same"));
+            return Ok(format!(
+                "{changes} changes, each told once and in order, and the store is the same"
+            ));
         }
         ensure!(
             Instant::now() < give_up,
