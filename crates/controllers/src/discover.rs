@@ -43,6 +43,13 @@ pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Er
     Ok(found)
 }
 
+/// The resource of this kind at this version, if the API has it.
+pub(crate) async fn resource(writer: &Writer, api_version: &str, kind: &str) -> Result<Option<Resource>, kube::Error> {
+    let root = if api_version.contains('/') { "/apis" } else { "/api" };
+    let known = list(&writer.get(&format!("{root}/{api_version}")).await?);
+    Ok(known.into_iter().find(|resource| resource.kind.kind == kind))
+}
+
 fn list(document: &Value) -> Vec<Resource> {
     let version = document["groupVersion"].as_str().unwrap_or_default();
     let rows = document["resources"].as_array().into_iter().flatten();

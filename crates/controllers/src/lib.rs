@@ -9,6 +9,7 @@ mod conditions;
 mod csr;
 mod deployment;
 mod discover;
+mod disruption;
 mod endpoints;
 mod expect;
 mod gc;

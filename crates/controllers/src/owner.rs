@@ -9,6 +9,7 @@ use crate::write::{Kind, Patch, Writer};
 /// The one owner that acts for an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
+    pub(crate) api_version: String,
     pub(crate) kind: String,
     pub(crate) name: String,
     pub(crate) uid: String,
@@ -31,6 +32,7 @@ impl Owner {
     pub(crate) fn of(owners: Option<&Vec<OwnerReference>>) -> Option<Self> {
         let owner = owners?.iter().find(|owner| owner.controller == Some(true))?;
         Some(Self {
+            api_version: owner.api_version.clone(),
             kind: owner.kind.clone(),
             name: owner.name.clone(),
             uid: owner.uid.clone(),

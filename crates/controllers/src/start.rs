@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 use crate::write::Writer;
-use crate::{accounts, csr, deployment, endpoints, gc, ipam, namespace, nodes, podgc, replicaset};
+use crate::{accounts, csr, deployment, disruption, endpoints, gc, ipam, namespace, nodes, podgc, replicaset};
 
 /// The user that the shared watches act as.
 pub const SHARED_IDENTITY: &str = "system:kube-controller-manager";
@@ -97,6 +97,8 @@ impl<F: Fn(&str) -> Client> Starter<'_, F> {
         if let Some(cluster) = config.cluster_cidr {
             self.start(ipam::Controller::new(world, writer, cluster, config.node_mask), 1);
         }
+        let writer = self.writer("disruption-controller");
+        self.start(disruption::Controller::new(world, writer), WORKERS);
         let writer = self.writer("pod-garbage-collector");
         self.start(podgc::Controller::new(world, writer), WORKERS);
         if let Some(key) = config.signing {

@@ -13,6 +13,7 @@ use k8s_openapi::api::certificates::v1 as certificates;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::policy::v1 as policy;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
@@ -26,6 +27,9 @@ pub(crate) const BY_NAMESPACE: usize = 1;
 pub(crate) const BY_NODE: usize = 2;
 /// Index of endpoint slices by `namespace/service`.
 pub(crate) const BY_SERVICE: usize = 0;
+
+/// Index of budgets by namespace.
+pub(crate) const BUDGETS_BY_NAMESPACE: usize = 0;
 
 /// The shared informers. Clones are the same ones.
 #[derive(Clone)]
@@ -43,6 +47,7 @@ pub(crate) struct World {
     pub(crate) nodes: Informer<Node>,
     pub(crate) leases: Informer<Lease>,
     pub(crate) requests: Informer<SigningRequest>,
+    pub(crate) budgets: Informer<Budget>,
 }
 
 impl World {
@@ -83,6 +88,9 @@ impl World {
             leases: Informer::of(Api::<coordination::Lease>::namespaced(all(), "kube-node-lease"))
                 .start(project::lease),
             requests: Informer::of(Api::<certificates::CertificateSigningRequest>::all(all())).start(project::request),
+            budgets: Informer::of(Api::<policy::PodDisruptionBudget>::all(all()))
+                .index(|budget: &Budget, values| values.extend(budget.key.namespace.as_deref().map(Into::into)))
+                .start(project::budget),
         }
     }
 
@@ -101,5 +109,6 @@ impl World {
         self.nodes.synced().await;
         self.leases.synced().await;
         self.requests.synced().await;
+        self.budgets.synced().await;
     }
 }

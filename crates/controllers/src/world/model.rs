@@ -206,6 +206,70 @@ pub(crate) struct SigningRequest {
     pub(crate) signed: bool,
 }
 
+/// A disruption budget.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    pub(crate) key: ObjectKey,
+    pub(crate) uid: String,
+    pub(crate) generation: i64,
+    /// None selects nothing; an empty one every pod.
+    pub(crate) selector: Option<Selector>,
+    pub(crate) min_available: Option<Amount>,
+    pub(crate) max_unavailable: Option<Amount>,
+    pub(crate) status: BudgetStatus,
+}
+
+/// What a budget says of its pods.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BudgetStatus {
+    /// The version of the object that it was read from; empty in one that was planned.
+    pub(crate) version: String,
+    pub(crate) allowed: i32,
+    pub(crate) healthy: i32,
+    pub(crate) desired: i32,
+    pub(crate) expected: i32,
+    pub(crate) observed_generation: i64,
+    /// Pods whose eviction was allowed, and since when.
+    pub(crate) disrupted: BTreeMap<String, Timestamp>,
+    pub(crate) condition: Option<Condition>,
+}
+
+/// A number, or a share of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Amount {
+    Number(i32),
+    Percent(i32),
+}
+
+impl BudgetStatus {
+    /// Whether both say the same, whenever they were read.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let numbers = |status: &Self| {
+            (
+                status.allowed,
+                status.healthy,
+                status.desired,
+                status.expected,
+                status.observed_generation,
+            )
+        };
+        numbers(self) == numbers(other) && self.disrupted == other.disrupted && self.condition == other.condition
+    }
+}
+
+impl Amount {
+    /// How much it is of `total`; shares are rounded up.
+    pub(crate) fn of(self, total: i32) -> i32 {
+        match self {
+            Self::Number(number) => number,
+            Self::Percent(percent) => {
+                let share = (i64::from(percent) * i64::from(total) + 99).div_euclid(100);
+                i32::try_from(share).unwrap_or(i32::MAX)
+            }
+        }
+    }
+}
+
 impl Pod {
     /// It counts as one of the wanted replicas.
     pub(crate) fn is_active(&self) -> bool {

@@ -6,7 +6,9 @@ use k8s_openapi::api::certificates::v1 as certificates;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::DynamicObject;
 use meta::labels::Selector;
 use serde_json::Value;
@@ -170,6 +172,52 @@ pub(super) fn deployment(object: &DynamicObject) -> Deployment {
             collisions: count("collisionCount"),
             conditions: conditions(&status["conditions"]),
         },
+    }
+}
+
+pub(super) fn budget(object: &policy::PodDisruptionBudget) -> Budget {
+    let (meta, spec, status) = (&object.metadata, object.spec.as_ref(), object.status.as_ref());
+    let selector = spec.and_then(|spec| spec.selector.as_ref()).and_then(|selector| {
+        let json = serde_json::to_value(selector).ok()?;
+        Selector::from_label_selector(Some(&json)).ok()
+    });
+    let disrupted = status.and_then(|status| status.disrupted_pods.as_ref()).into_iter().flatten();
+    let condition = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "DisruptionAllowed");
+    Budget {
+        key: key(meta),
+        uid: meta.uid.clone().unwrap_or_default(),
+        generation: meta.generation.unwrap_or(0),
+        selector,
+        min_available: spec.and_then(|spec| amount(spec.min_available.as_ref()?)),
+        max_unavailable: spec.and_then(|spec| amount(spec.max_unavailable.as_ref()?)),
+        status: BudgetStatus {
+            version: meta.resource_version.clone().unwrap_or_default(),
+            allowed: status.and_then(|status| status.disruptions_allowed).unwrap_or(0),
+            healthy: status.and_then(|status| status.current_healthy).unwrap_or(0),
+            desired: status.and_then(|status| status.desired_healthy).unwrap_or(0),
+            expected: status.and_then(|status| status.expected_pods).unwrap_or(0),
+            observed_generation: status.and_then(|status| status.observed_generation).unwrap_or(0),
+            disrupted: disrupted.map(|(name, since)| (name.clone(), since.0)).collect(),
+            condition: condition.map(|known| Condition {
+                kind: known.type_.clone(),
+                status: known.status.clone(),
+                reason: known.reason.clone(),
+                message: known.message.clone(),
+                updated: Some(known.last_transition_time.0),
+                changed: Some(known.last_transition_time.0),
+            }),
+        },
+    }
+}
+
+fn amount(value: &IntOrString) -> Option<Amount> {
+    match value {
+        IntOrString::Int(number) => Some(Amount::Number(*number)),
+        IntOrString::String(text) => Some(Amount::Percent(text.strip_suffix('%')?.parse().ok()?)),
     }
 }
 
