@@ -35,7 +35,10 @@ impl Controller {
         world.budgets.subscribe(move |change| keys.add(change.key.clone()));
         let (keys, budgets) = (queue.clone(), world.budgets.clone());
         world.pods.subscribe(move |change| {
-            for budget in budgets.by(BUDGETS_BY_NAMESPACE, change.key.namespace.as_deref().unwrap_or_default()) {
+            for budget in budgets.by(
+                BUDGETS_BY_NAMESPACE,
+                change.key.namespace.as_deref().unwrap_or_default(),
+            ) {
                 let pods = [&change.before, &change.after];
                 if pods.into_iter().flatten().any(|pod| covers(&budget, pod)) {
                     keys.add(budget.key.clone());
@@ -51,14 +54,20 @@ impl Controller {
         };
         let note = of_namespace.clone();
         world.deployments.subscribe(move |change| {
-            if scaled(change.before.as_deref().map(|one| one.replicas), change.after.as_deref().map(|one| one.replicas)) {
+            if scaled(
+                change.before.as_deref().map(|one| one.replicas),
+                change.after.as_deref().map(|one| one.replicas),
+            ) {
                 note(&change.key);
             }
         });
         for sets in [&world.replicasets, &world.replicationcontrollers] {
             let note = of_namespace.clone();
             sets.subscribe(move |change| {
-                if scaled(change.before.as_deref().map(|one| one.replicas), change.after.as_deref().map(|one| one.replicas)) {
+                if scaled(
+                    change.before.as_deref().map(|one| one.replicas),
+                    change.after.as_deref().map(|one| one.replicas),
+                ) {
                     note(&change.key);
                 }
             });
@@ -103,7 +112,11 @@ impl Controller {
                 match &set.owner {
                     Some(above) if above.kind == "Deployment" => {
                         let key = ObjectKey::namespaced(namespace, &above.name);
-                        let deployment = self.world.deployments.get(&key).filter(|found| found.uid == above.uid)?;
+                        let deployment = self
+                            .world
+                            .deployments
+                            .get(&key)
+                            .filter(|found| found.uid == above.uid)?;
                         Some((deployment.uid.clone(), deployment.replicas))
                     }
                     _ => Some((set.uid.clone(), set.replicas)),
@@ -119,7 +132,9 @@ impl Controller {
 
     /// The scale subresource of any other owner, if it has one.
     async fn asked_scale(&self, namespace: &str, owner: &Owner) -> Option<(String, i32)> {
-        let resource = discover::resource(&self.writer, &owner.api_version, &owner.kind).await.ok()??;
+        let resource = discover::resource(&self.writer, &owner.api_version, &owner.kind)
+            .await
+            .ok()??;
         let path = format!("{}/{}/scale", resource.kind.path(Some(namespace)), owner.name);
         let scale = self.writer.get(&path).await.ok()?;
         let replicas = i32::try_from(scale["spec"]["replicas"].as_i64().unwrap_or(0)).ok()?;
@@ -175,7 +190,9 @@ impl Reconciler for Controller {
         let (status, wait) = plan::status(&budget, &covered, &scale, Timestamp::now());
         if let Err(why) = &scale {
             let message = format!("Failed to calculate the number of expected pods: {why}");
-            self.writer.recorder.warning(&about, "CalculateExpectedPodCountFailed", message);
+            self.writer
+                .recorder
+                .warning(&about, "CalculateExpectedPodCountFailed", message);
         }
         if !status.same(&budget.status) {
             self.write(&budget, &status).await?;

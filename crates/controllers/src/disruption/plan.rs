@@ -17,7 +17,12 @@ const EVICTION_TIMEOUT: Duration = Duration::from_secs(120);
 pub(super) type Scale = Result<i32, String>;
 
 /// The status that the budget should have, and after what time it changes without any event.
-pub(super) fn status(budget: &Budget, pods: &[&Pod], scale: &Scale, now: Timestamp) -> (BudgetStatus, Option<Duration>) {
+pub(super) fn status(
+    budget: &Budget,
+    pods: &[&Pod],
+    scale: &Scale,
+    now: Timestamp,
+) -> (BudgetStatus, Option<Duration>) {
     let (disrupted, wait) = disrupted(&budget.status.disrupted, pods, now);
     let healthy = pods
         .iter()
@@ -87,7 +92,10 @@ fn disrupted(
         .filter(|(name, since)| under_way(name, **since))
         .map(|(name, since)| (name.clone(), *since))
         .collect();
-    let wait = left.values().map(|since| EVICTION_TIMEOUT.saturating_sub(age(*since))).min();
+    let wait = left
+        .values()
+        .map(|since| EVICTION_TIMEOUT.saturating_sub(age(*since)))
+        .min();
     (left, wait)
 }
 

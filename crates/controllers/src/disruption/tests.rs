@@ -43,16 +43,31 @@ fn a_number_of_available_pods_counts_the_pods_that_there_are() {
     assert_eq!(of(1), (1, 2, 1, 3));
     assert_eq!(of(2), (0, 2, 2, 3));
     assert_eq!(of(5), (0, 2, 5, 3));
-    assert_eq!(numbers(&budget(Some(Amount::Number(0)), None), &[], unknown()), (0, 0, 0, 0));
+    assert_eq!(
+        numbers(&budget(Some(Amount::Number(0)), None), &[], unknown()),
+        (0, 0, 0, 0)
+    );
 }
 
 #[test]
 fn percentages_are_of_what_the_owners_want_and_round_up() {
     let four = [ready("a"), ready("b"), ready("c"), ready("d")];
-    assert_eq!(numbers(&budget(Some(Amount::Percent(50)), None), &four, Ok(5)), (1, 4, 3, 5));
-    assert_eq!(numbers(&budget(None, Some(Amount::Percent(30))), &four, Ok(4)), (2, 4, 2, 4));
-    assert_eq!(numbers(&budget(None, Some(Amount::Number(1))), &four, Ok(4)), (1, 4, 3, 4));
-    assert_eq!(numbers(&budget(None, Some(Amount::Number(9))), &four, Ok(4)), (4, 4, 0, 4));
+    assert_eq!(
+        numbers(&budget(Some(Amount::Percent(50)), None), &four, Ok(5)),
+        (1, 4, 3, 5)
+    );
+    assert_eq!(
+        numbers(&budget(None, Some(Amount::Percent(30))), &four, Ok(4)),
+        (2, 4, 2, 4)
+    );
+    assert_eq!(
+        numbers(&budget(None, Some(Amount::Number(1))), &four, Ok(4)),
+        (1, 4, 3, 4)
+    );
+    assert_eq!(
+        numbers(&budget(None, Some(Amount::Number(9))), &four, Ok(4)),
+        (4, 4, 0, 4)
+    );
 }
 
 #[test]

@@ -181,7 +181,10 @@ pub(super) fn budget(object: &policy::PodDisruptionBudget) -> Budget {
         let json = serde_json::to_value(selector).ok()?;
         Selector::from_label_selector(Some(&json)).ok()
     });
-    let disrupted = status.and_then(|status| status.disrupted_pods.as_ref()).into_iter().flatten();
+    let disrupted = status
+        .and_then(|status| status.disrupted_pods.as_ref())
+        .into_iter()
+        .flatten();
     let condition = status
         .and_then(|status| status.conditions.as_ref())
         .into_iter()
