@@ -2,6 +2,7 @@
 //! discovery and OpenAPI follow from the table. Nothing here does I/O, knows a store, or serves a request.
 
 pub mod codec;
+pub mod custom;
 pub mod discovery;
 pub mod merge;
 pub mod openapi;

@@ -149,7 +149,12 @@ impl<F: Fn(&str) -> Client> Starter<'_, F> {
                 collector = ready => collector,
                 () = cancel.cancelled() => return,
             };
-            reconcile::run(Arc::new(collector), queue, WORKERS, cancel).await;
+            let collector = Arc::new(collector);
+            let follower = Arc::clone(&collector);
+            tokio::select! {
+                () = reconcile::run(collector, queue, WORKERS, cancel) => {}
+                () = async { follower.follow().await; std::future::pending().await } => {}
+            }
         });
     }
 }

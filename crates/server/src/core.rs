@@ -35,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     /// Set when the server stops: streams end themselves then.
     pub(crate) stopping: CancellationToken,
-    pub(crate) documents: crate::endpoints::Documents,
+    pub(crate) extensions: crate::extensions::Extensions,
     policy: ArcSwap<Policy>,
     pods: node::Pods,
     rbac: [Arc<Cache>; 4],
@@ -59,7 +59,6 @@ impl Core {
             cache(rbac, "rolebindings")?,
         ];
         let pods = cache("", "pods")?;
-        let documents = crate::endpoints::Documents::new(Catalog::builtin());
         let core = Core {
             config,
             pki,
@@ -71,7 +70,7 @@ impl Core {
             tunnels: tunnel::Registry::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
-            documents,
+            extensions: crate::extensions::Extensions::default(),
             policy: ArcSwap::default(),
             pods,
             rbac,

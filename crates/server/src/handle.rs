@@ -107,10 +107,13 @@ async fn resource(
     path: ResourcePath,
     body: Incoming,
 ) -> Result<Response<Body>, Status> {
-    let Some(kind) = core.kinds.find(&path.group, &path.version, &path.resource).cloned() else {
+    let Some(kind) = core.kinds.find(&path.group, &path.version, &path.resource) else {
         return Ok(endpoints::not_found());
     };
-    let mut wanted = negotiate::accept(&parts.headers)?;
+    let mut wanted = match kind.row.custom.is_some() && path.subresource.as_deref() != Some("scale") {
+        true => negotiate::accept_custom(&parts.headers)?,
+        false => negotiate::accept(&parts.headers)?,
+    };
     wanted.pretty |= query.flag("pretty");
     let (body, unread) = match parts.method {
         _ if path.subresource.as_deref() == Some("proxy") => (Bytes::new(), Some(body)),
@@ -133,6 +136,9 @@ async fn resource(
         warnings: Mutex::default(),
         extensions: Mutex::new(parts.extensions),
     };
+    if let Some(text) = call.kind.row.custom.as_ref().and_then(|custom| custom.deprecation()) {
+        call.warn(text);
+    }
     let answer = rest::handle(&call).await?;
     answer.into_response(&call)
 }

@@ -1,24 +1,57 @@
-//! The rows of the schema table as a running server has them: each with its rules, its place in the store and its
-//! watch cache.
+//! The resources as a running server has them: each with its rules, its place in the store and its watch cache. The
+//! built-in ones are there from the start; those of definitions come and go while it runs, all at once for every request.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use api::codec;
+use api::custom;
 use api::resource::{Catalog, Resource};
 use api::rules::{self, Rules};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use meta::{GroupKind, GroupResource, Status};
 use serde_json::Value;
 use watch::{Cache, Hub, Key, Projection};
 
+use crate::endpoints::Documents;
 use crate::object;
+
+/// The rules of a kind: compiled in, or made from a definition.
+#[derive(Clone)]
+pub(crate) enum KindRules {
+    Builtin(&'static dyn Rules),
+    Custom(Arc<dyn Rules>),
+}
+
+impl Deref for KindRules {
+    type Target = dyn Rules;
+
+    fn deref(&self) -> &(dyn Rules + 'static) {
+        match self {
+            KindRules::Builtin(rules) => *rules,
+            KindRules::Custom(rules) => &**rules,
+        }
+    }
+}
+
+/// What is done to stored bytes on their way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outward {
+    /// Nothing: they are shown as they are.
+    Same,
+    /// Events are stored as those of the old core.
+    Event,
+    /// What a definition fills in may be younger than the object.
+    Defaulted,
+}
 
 /// One kind in one version.
 pub(crate) struct Kind {
     pub(crate) row: Arc<Resource>,
-    pub(crate) rules: &'static dyn Rules,
+    pub(crate) rules: KindRules,
     /// `v1`, `apps/v1`.
     pub(crate) api_version: String,
     /// The beginning of every object of the kind.
@@ -27,8 +60,7 @@ pub(crate) struct Kind {
     pub(crate) group_kind: GroupKind,
     /// Tells the versions of one resource apart, whose encodings lie side by side.
     pub(crate) version_slot: u16,
-    /// Whether objects are stored in the form of another version: events are, as those of the old core.
-    is_converted: bool,
+    outward: Outward,
     /// `/registry/GROUP/PLURAL/`.
     prefix: String,
     /// None when its objects are questions (reviews) or made on demand: nobody keeps them.
@@ -55,17 +87,20 @@ impl Kind {
 
     /// The tree of a stored version.
     pub(crate) fn tree(&self, bytes: &[u8], revision: meta::Revision) -> Result<Value, Status> {
-        let tree = object::to_tree(&self.api_version, &self.row.kind, bytes, revision)?;
-        Ok(if self.is_converted {
-            codec::new_event(tree)
-        } else {
-            tree
+        let mut tree = object::to_tree(&self.api_version, &self.row.kind, bytes, revision)?;
+        Ok(match self.outward {
+            Outward::Same => tree,
+            Outward::Event => codec::new_event(tree),
+            Outward::Defaulted => {
+                self.rules.default(&mut tree);
+                tree
+            }
         })
     }
 
     /// The stored form of a tree.
     pub(crate) fn stored(&self, tree: &Value) -> Result<Bytes, Status> {
-        if self.is_converted {
+        if self.outward == Outward::Event {
             return object::to_stored(&codec::core_event(tree.clone()));
         }
         object::to_stored(tree)
@@ -73,7 +108,7 @@ impl Kind {
 
     /// Stored bytes in the form of this kind's version: the same bytes, unless it is stored in another one.
     pub(crate) fn outward<'a>(&self, stored: &'a [u8]) -> Result<Cow<'a, [u8]>, Status> {
-        if !self.is_converted {
+        if self.outward == Outward::Same {
             return Ok(Cow::Borrowed(stored));
         }
         let tree = self.tree(stored, meta::Revision(0))?;
@@ -82,7 +117,7 @@ impl Kind {
 
     /// What selectors look at in stored bytes that don't come from the cache.
     pub(crate) fn projection(&self, bytes: &[u8]) -> Projection {
-        project(self.rules, bytes)
+        project(&*self.rules, bytes)
     }
 
     pub(crate) fn not_found(&self, name: &str) -> Status {
@@ -90,70 +125,126 @@ impl Kind {
     }
 }
 
-/// All kinds that are served.
+/// All kinds that are served now, with the documents about them.
 pub(crate) struct Kinds {
+    builtin: Vec<Arc<Kind>>,
+    served: ArcSwap<Served>,
+}
+
+/// One state of what is served.
+pub(crate) struct Served {
     all: Vec<Arc<Kind>>,
     by_path: HashMap<(String, String, String), usize>,
+    pub(crate) documents: Documents,
+}
+
+impl Served {
+    fn new(all: Vec<Arc<Kind>>) -> Served {
+        let rows = all.iter().map(|kind| Arc::clone(&kind.row)).collect();
+        let path = |kind: &Kind| {
+            let row = &kind.row;
+            (row.group.to_string(), row.version.to_string(), row.plural.to_string())
+        };
+        let places = all.iter().enumerate();
+        Served {
+            by_path: places.map(|(at, kind)| (path(kind), at)).collect(),
+            documents: Documents::new(Catalog::new(rows)),
+            all,
+        }
+    }
+
+    /// Every kind.
+    pub(crate) fn all(&self) -> &[Arc<Kind>] {
+        &self.all
+    }
 }
 
 impl Kinds {
-    /// Fills the cache of every row of the table.
+    /// Fills the cache of every built-in row.
     pub(crate) async fn open(catalog: &'static Catalog, hub: &Hub) -> Result<Kinds, watch::Error> {
-        let mut kinds = Kinds {
-            all: Vec::new(),
-            by_path: HashMap::new(),
-        };
-        for row in catalog.resources() {
-            let siblings = kinds
-                .all
-                .iter()
-                .filter(|kind| kind.row.group == row.group && kind.row.plural == row.plural);
-            let slot = u16::try_from(siblings.count()).unwrap_or_default();
-            let kind = Arc::new(open(Arc::clone(row), hub, slot).await?);
-            let path = (row.group.to_string(), row.version.to_string(), row.plural.to_string());
-            kinds.by_path.insert(path, kinds.all.len());
-            kinds.all.push(kind);
-        }
-        Ok(kinds)
+        let builtin = open_all(catalog.resources(), hub).await?;
+        Ok(Kinds {
+            served: ArcSwap::from_pointee(Served::new(builtin.clone())),
+            builtin,
+        })
+    }
+
+    /// Serves these custom resources beside the built-in ones, from the next request on.
+    pub(crate) fn serve_custom(&self, custom: Vec<Arc<Kind>>) {
+        let mut all = self.builtin.clone();
+        all.extend(custom);
+        self.served.store(Arc::new(Served::new(all)));
+    }
+
+    /// What is served now.
+    pub(crate) fn now(&self) -> Arc<Served> {
+        self.served.load_full()
     }
 
     /// By the words of a path.
-    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
         // Borrowing three texts as a key of three strings isn't possible; allocating them is cheap beside the rest.
         let path = (group.to_owned(), version.to_owned(), plural.to_owned());
-        self.by_path.get(&path).map(|at| &self.all[*at])
+        let served = self.served.load();
+        served.by_path.get(&path).map(|at| Arc::clone(&served.all[*at]))
     }
 
-    /// Any version of a resource.
+    /// Any version of a built-in resource.
     pub(crate) fn any(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.all
+        self.builtin
             .iter()
             .find(|kind| kind.resource.group == group && kind.resource.resource == plural)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
-        self.all.iter()
+    /// Whether a resource is built in.
+    pub(crate) fn is_builtin(&self, group: &str, plural: &str) -> bool {
+        self.any(group, plural).is_some()
     }
+}
+
+/// Fills the cache of every row; rows of one resource share it.
+pub(crate) async fn open_all(rows: &[Arc<Resource>], hub: &Hub) -> Result<Vec<Arc<Kind>>, watch::Error> {
+    let mut all: Vec<Arc<Kind>> = Vec::new();
+    for row in rows {
+        let siblings = all
+            .iter()
+            .filter(|kind| kind.row.group == row.group && kind.row.plural == row.plural);
+        let slot = u16::try_from(siblings.count()).unwrap_or_default();
+        all.push(Arc::new(open(Arc::clone(row), hub, slot).await?));
+    }
+    Ok(all)
 }
 
 async fn open(row: Arc<Resource>, hub: &Hub, version_slot: u16) -> Result<Kind, watch::Error> {
     let prefix = row.key_prefix();
-    let rules = rules::of(&row.group, &row.plural).unwrap_or_else(|| rules::other(row.namespaced));
-    let kept = row.has_verb("get") && !row.computed;
-    let cache = if kept {
-        let project = move |_: &Key, bytes: &[u8]| project(rules, bytes);
+    let rules = match &row.custom {
+        Some(own) => KindRules::Custom(custom::rules(own)),
+        None => {
+            let builtin = rules::of(&row.group, &row.plural);
+            KindRules::Builtin(builtin.unwrap_or_else(|| rules::other(row.namespaced)))
+        }
+    };
+    let cache = if row.has_verb("get") && !row.computed {
+        let own = rules.clone();
+        let project = move |_: &Key, bytes: &[u8]| project(&*own, bytes);
         Some(hub.cache(&prefix, Arc::new(project)).await?)
     } else {
         None
     };
     let api_version = row.api_version().into_owned();
+    let outward = match &row.custom {
+        Some(custom) if custom.has_defaults() => Outward::Defaulted,
+        Some(_) => Outward::Same,
+        None if row.stored != row.group_version_kind() => Outward::Event,
+        None => Outward::Same,
+    };
     Ok(Kind {
         rules,
         head: object::head_of(&api_version, &row.kind),
         api_version,
         resource: row.group_resource(),
         group_kind: row.group_kind(),
-        is_converted: row.stored != row.group_version_kind(),
+        outward,
         row,
         version_slot,
         prefix,
@@ -177,9 +268,9 @@ fn project(rules: &dyn Rules, bytes: &[u8]) -> Projection {
             .filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into())))
             .collect(),
         fields: rules
-            .selectable_fields(&object)
+            .projected(&object)
             .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
+            .map(|(name, value)| (name.as_ref().into(), value.into()))
             .collect(),
     }
 }

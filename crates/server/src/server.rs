@@ -13,7 +13,7 @@ use crate::http::body::incoming;
 use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
-use crate::{Config, Error, User, bootstrap, kubeconfig, pki};
+use crate::{Config, Error, User, bootstrap, extensions, kubeconfig, pki};
 
 /// A running API server. Clones are the same server.
 #[derive(Clone)]
@@ -27,6 +27,10 @@ impl Server {
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Server, Error> {
         let core = Arc::new(Core::open(config, store).await?);
         bootstrap::run(&core).await?;
+        extensions::start(&core).await.map_err(|status| Error::Bootstrap {
+            what: "custom resources".to_owned(),
+            status: Box::new(status),
+        })?;
         tokio::spawn(Arc::clone(&core).follow_policy());
         core.set_ready();
         Ok(Server { core })

@@ -53,6 +53,7 @@ pub(crate) fn configuration(bytes: &[u8], kind: &Kind) -> Result<Value, Status> 
         schema: schema(),
         ty: TypeId::ANY,
         kind: kind.row.group_version_kind(),
+        custom: None,
     };
     Ok(codec::decode_sparse(bytes, ContentType::Yaml, &shape, FieldValidation::Ignore)?.value)
 }

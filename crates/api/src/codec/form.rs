@@ -47,7 +47,7 @@ pub(super) fn zero(schema: &Schema, ty: TypeId) -> Option<Value> {
             fill(schema, body, &mut object);
             Some(Value::Object(object))
         }
-        Type::Bytes | Type::Time | Type::MicroTime | Type::Any | Type::List(_) | Type::Map(_) => None,
+        Type::Bytes | Type::Time | Type::MicroTime | Type::Any | Type::Deduced | Type::List(_) | Type::Map(_) => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! types, unknown and duplicate fields in Kubernetes' words, and brought into the form that a Go server would keep: nulls
 //! and unknown fields dropped, empty values left out or written as Go's types have it. No kind is named here.
 
+mod custom;
 mod events;
 mod form;
 mod problem;
@@ -13,6 +14,7 @@ mod yaml;
 use meta::{GroupVersion, GroupVersionKind, Status};
 use serde_json::Value;
 
+use crate::custom::Custom;
 use crate::resource::{Resource, Subresource, builtin_type};
 use crate::schema::{Schema, TypeId};
 
@@ -93,6 +95,8 @@ pub struct Shape<'a> {
     pub ty: TypeId,
     /// The kind that stands in `apiVersion` and `kind`.
     pub kind: GroupVersionKind,
+    /// What is known of a custom kind: its objects are read along its own schema.
+    pub custom: Option<&'a Custom>,
 }
 
 impl<'a> From<&'a Resource> for Shape<'a> {
@@ -101,6 +105,7 @@ impl<'a> From<&'a Resource> for Shape<'a> {
             schema: resource.schema(),
             ty: resource.ty,
             kind: resource.group_version_kind(),
+            custom: resource.custom.as_deref(),
         }
     }
 }
@@ -111,6 +116,7 @@ impl<'a> From<&'a Subresource> for Shape<'a> {
             schema: Schema::builtin(),
             ty: subresource.ty,
             kind: subresource.kind.clone(),
+            custom: None,
         }
     }
 }
@@ -123,6 +129,7 @@ impl Shape<'static> {
             schema: Schema::builtin(),
             ty: builtin_type(&kind)?,
             kind,
+            custom: None,
         })
     }
 }
@@ -168,6 +175,9 @@ pub fn decode_sparse(
 /// # Errors
 /// `BadRequest` when the tree isn't such an object.
 pub fn conform(value: Value, shape: &Shape<'_>, validation: FieldValidation) -> Result<Decoded, Status> {
+    if let Some(custom) = shape.custom {
+        return finish(custom::conform(value, Vec::new(), custom, false), shape, validation, b"");
+    }
     let outcome = read::from_value(shape.schema, shape.ty, value, false);
     finish(outcome, shape, validation, b"")
 }
@@ -179,6 +189,10 @@ fn read_body(
     validation: FieldValidation,
     sparse: bool,
 ) -> Result<Decoded, Status> {
+    if let Some(custom) = shape.custom {
+        let outcome = custom::read(bytes, content, custom, sparse)?;
+        return finish(outcome, shape, validation, bytes);
+    }
     match content {
         ContentType::Json => finish(
             read::from_json(shape.schema, shape.ty, bytes, sparse),

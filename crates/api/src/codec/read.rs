@@ -26,7 +26,7 @@ pub(super) enum Failure {
 }
 
 /// Kubernetes reports so many unknown and duplicate fields at most.
-const MAX_PROBLEMS: usize = 100;
+pub(super) const MAX_PROBLEMS: usize = 100;
 
 /// Reads JSON text.
 pub(super) fn from_json(schema: &Schema, ty: TypeId, bytes: &[u8], sparse: bool) -> Result<Read, Failure> {
@@ -55,7 +55,7 @@ pub(super) fn from_value(schema: &Schema, ty: TypeId, value: Value, sparse: bool
 }
 
 /// A syntax error in Go's words, as far as they can be told.
-fn syntax_error(error: &serde_json::Error, bytes: &[u8]) -> String {
+pub(super) fn syntax_error(error: &serde_json::Error, bytes: &[u8]) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }
@@ -208,7 +208,7 @@ fn go_type(schema: &Schema, ty: TypeId, field: Option<&Field>) -> String {
         Type::Quantity => "resource.Quantity".to_owned(),
         Type::Time => "v1.Time".to_owned(),
         Type::MicroTime => "v1.MicroTime".to_owned(),
-        Type::Any => "interface {}".to_owned(),
+        Type::Any | Type::Deduced => "interface {}".to_owned(),
         Type::Struct(body) => {
             let mut parts = body.name.rsplit('.');
             let (kind, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -230,7 +230,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
     type Value = Option<Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        if matches!(self.reader.schema.get(self.ty), Type::Any) {
+        if matches!(self.reader.schema.get(self.ty), Type::Any | Type::Deduced) {
             return serde::Deserialize::deserialize(deserializer).map(Some);
         }
         deserializer.deserialize_any(self)

@@ -312,7 +312,7 @@ fn full(schema: &Schema, ty: TypeId, depth: usize) -> Value {
         Type::IntOrString => json!("50%"),
         Type::Time => json!("2026-01-02T03:04:05Z"),
         Type::MicroTime => json!("2026-01-02T03:04:05.000006Z"),
-        Type::Any => json!({"a": [1, null]}),
+        Type::Any | Type::Deduced => json!({"a": [1, null]}),
         Type::List(list) => json!([full(schema, list.element, depth + 1)]),
         Type::Map(map) => json!({"key": full(schema, map.value, depth + 1)}),
         Type::Struct(_) if depth > 12 => json!({}),

@@ -2,8 +2,11 @@
 //! asked for. They carry what kubectl and server-side apply's clients look at: actions and kinds of each path, list types
 //! and keys, merge keys, defaults and enumerations of each field.
 
+mod custom;
+mod gnostic;
 mod paths;
 mod schemas;
+pub mod v2;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -58,6 +61,9 @@ pub fn hash(catalog: &Catalog, group: &str, version: &str, server_version: &str)
     for resource in catalog.in_version(group, version) {
         digest.update(&*resource.plural);
         digest.update(&*resource.kind);
+        if let Some(custom) = &resource.custom {
+            digest.update(custom.definition());
+        }
         for verb in &resource.verbs {
             digest.update(verb);
         }

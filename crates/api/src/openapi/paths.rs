@@ -118,7 +118,10 @@ impl Writer<'_> {
         let resource = self.resource;
         let kind = subresource.map_or_else(|| resource.group_version_kind(), |subresource| subresource.kind.clone());
         let ty = subresource.map_or(resource.ty, |subresource| subresource.ty);
-        let name = Schema::builtin()
+        // The scale of a custom resource is a built-in type.
+        let is_custom = resource.custom.is_some() && kind.kind == resource.kind;
+        let schema = if is_custom { resource.schema() } else { Schema::builtin() };
+        let name = schema
             .get_struct(ty)
             .map(|body| body.name.to_string())
             .unwrap_or_default();
@@ -133,6 +136,7 @@ impl Writer<'_> {
         let own = |this: &mut Self| this.schemas.reference(&name);
         let status = format!("{META}Status");
         let answer = match verb {
+            "list" if is_custom => self.schemas.reference(&super::custom::list_name(resource)),
             "list" => self.schemas.list_reference(ty).unwrap_or_default(),
             "deletecollection" | "delete" => self.schemas.reference(&status),
             "get" if subresource.is_some_and(|subresource| subresource.name == "log") => json!({"type": "string"}),

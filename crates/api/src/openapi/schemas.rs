@@ -1,10 +1,11 @@
 //! The schemas of a document: every type that its paths reach, by name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::resource::Catalog;
+use crate::resource::{Catalog, Resource};
 use crate::schema::{Field, ListType, MapType, Presence, Schema, Struct, Type, TypeId};
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
@@ -18,6 +19,8 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 pub(super) struct Schemas {
     /// The kinds whose objects a struct is.
     kinds: BTreeMap<String, Vec<Value>>,
+    /// Custom kinds and their lists.
+    custom: BTreeMap<String, Arc<Resource>>,
     wanted: BTreeSet<String>,
     scalars: BTreeSet<&'static str>,
 }
@@ -35,7 +38,13 @@ impl Schemas {
                 }
             }
         };
+        let mut custom = BTreeMap::new();
         for resource in catalog.resources() {
+            if resource.custom.is_some() {
+                custom.insert(super::custom::name(resource), Arc::clone(resource));
+                custom.insert(super::custom::list_name(resource), Arc::clone(resource));
+                continue;
+            }
             add(resource.ty, &resource.group, &resource.version, &resource.kind);
             if let Some(list) = list_type(schema, resource.ty) {
                 add(list, &resource.group, &resource.version, &resource.list_kind);
@@ -59,6 +68,7 @@ impl Schemas {
         }
         Schemas {
             kinds,
+            custom,
             wanted: BTreeSet::new(),
             scalars: BTreeSet::new(),
         }
@@ -82,6 +92,11 @@ impl Schemas {
         let mut done = Map::new();
         while let Some(name) = self.wanted.pop_first() {
             if done.contains_key(&name) {
+                continue;
+            }
+            if let Some(resource) = self.custom.get(&name).cloned() {
+                let written = super::custom::schema(&resource, &name, &mut self);
+                done.insert(name, written);
                 continue;
             }
             let Some(body) = schema.named(&name).and_then(|ty| schema.get_struct(ty)) else {
@@ -164,7 +179,7 @@ impl Schemas {
             Type::IntOrString => self.scalar_reference(INT_OR_STRING),
             Type::Time => self.scalar_reference(TIME),
             Type::MicroTime => self.scalar_reference(MICRO_TIME),
-            Type::Any => self.scalar_reference(RAW),
+            Type::Any | Type::Deduced => self.scalar_reference(RAW),
             Type::Struct(body) => {
                 let reference = self.reference(&body.name);
                 let mut written = json!({"allOf": [reference]});

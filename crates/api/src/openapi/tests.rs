@@ -107,3 +107,29 @@ fn the_index_names_every_document() {
     );
     assert!(document(catalog, "apps", "v9", "v1.37.2").is_none());
 }
+
+#[test]
+fn custom_kinds_are_published_as_defined() {
+    let definition = crate::custom::tests::definition();
+    let stored = bytes::Bytes::from(definition.to_string());
+    let mut all = Catalog::builtin().resources().to_vec();
+    all.extend(crate::custom::resources(&definition, &stored));
+    let catalog = Catalog::new(all);
+    let document = document(&catalog, "stable.example.com", "v1", "v1.37.2").unwrap();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let schema = &schemas["com.example.stable.v1.CronTab"];
+    assert_eq!(schema["properties"]["spec"]["properties"]["replicas"]["default"], 1);
+    assert_eq!(
+        schema["x-kubernetes-group-version-kind"],
+        json!([{"group": "stable.example.com", "version": "v1", "kind": "CronTab"}])
+    );
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for name in &found {
+        assert!(schemas.contains_key(name), "{name}");
+    }
+    let path = &document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}/scale"];
+    assert!(path["get"].is_object());
+    let other = hash(&catalog, "stable.example.com", "v1", "v1.37.2");
+    assert_ne!(other, hash(&catalog, "stable.example.com", "v1beta1", "v1.37.2"));
+}

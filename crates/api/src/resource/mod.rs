@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use meta::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};
 
+use crate::custom::Custom;
 use crate::schema::{Schema, Text, TypeId};
 
 /// A resource in one version of its group.
@@ -41,8 +42,8 @@ pub struct Resource {
     pub stored: GroupVersionKind,
     /// Whether objects are made when they are asked for, and never stored.
     pub computed: bool,
-    /// The schema of a custom resource; none for the built-in one.
-    schema: Option<Arc<Schema>>,
+    /// What is known of a custom resource; none for a built-in one.
+    pub custom: Option<Arc<Custom>>,
 }
 
 /// A path below an object, such as `status`.
@@ -62,16 +63,9 @@ impl Resource {
     /// The schema that `ty` belongs to.
     #[must_use]
     pub fn schema(&self) -> &Schema {
-        self.schema.as_deref().unwrap_or_else(|| Schema::builtin())
-    }
-
-    /// The same resource with a schema of its own: a custom resource.
-    #[must_use]
-    pub fn with_schema(self, schema: Arc<Schema>, ty: TypeId) -> Self {
-        Resource {
-            schema: Some(schema),
-            ty,
-            ..self
+        match &self.custom {
+            Some(custom) => custom.schema(),
+            None => Schema::builtin(),
         }
     }
 

@@ -63,7 +63,7 @@ fn resource(line: &'static str, here: &GroupVersion) -> Resource {
         ty: type_of(&gvk),
         stored: gvk,
         computed: false,
-        schema: None,
+        custom: None,
     };
     for mark in words {
         match mark.split_once('=') {

@@ -52,6 +52,18 @@ pub(crate) fn create(object: &Value, namespaced: bool, name_form: NameForm, erro
 
 /// Checks metadata that isn't at the top, such as a template's.
 pub(crate) fn template(metadata: &Value, namespaced: bool, name_form: NameForm, at: &Path<'_>, errors: &mut Errors) {
+    plain_template(metadata, namespaced, name_form, at, errors);
+    known_finalizers(metadata, &at.child("finalizers"), errors);
+}
+
+/// The same for kinds that aren't of Kubernetes' core: their finalizers need no domain.
+pub(crate) fn plain_template(
+    metadata: &Value,
+    namespaced: bool,
+    name_form: NameForm,
+    at: &Path<'_>,
+    errors: &mut Errors,
+) {
     let (name, prefix) = (metadata.text("name"), metadata.text("generateName"));
     if !prefix.is_empty() {
         errors.invalid_each(&at.child("generateName"), prefix, name_form(prefix, true));
@@ -75,6 +87,13 @@ pub(crate) fn template(metadata: &Value, namespaced: bool, name_form: NameForm, 
 
 /// Checks what an update makes of the metadata.
 pub(crate) fn update(object: &Value, old: &Value, errors: &mut Errors) {
+    plain_update(object, old, errors);
+    let at = Path::new("metadata");
+    known_finalizers(object.at("metadata"), &at.child("finalizers"), errors);
+}
+
+/// The same for kinds that aren't of Kubernetes' core: their finalizers need no domain.
+pub(crate) fn plain_update(object: &Value, old: &Value, errors: &mut Errors) {
     let (new, old) = (object.at("metadata"), old.at("metadata"));
     if old.has("deletionTimestamp") {
         no_new_finalizers(new, old, errors);
@@ -113,7 +132,6 @@ pub(crate) fn update(object: &Value, old: &Value, errors: &mut Errors) {
         }
     }
     shared(new, &Path::new("metadata"), errors);
-    known_finalizers(new, &Path::new("metadata").child("finalizers"), errors);
 }
 
 /// The update check alone, for kinds that check nothing else.
@@ -195,7 +213,6 @@ fn finalizers(metadata: &Value, at: &Path<'_>, errors: &mut Errors) {
         errors.form(&at, text, form::qualified_name);
     }
     let has = |name: &str| list.iter().any(|finalizer| finalizer == name);
-    known_finalizers(metadata, &at, errors);
     if has("orphan") && has("foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.invalid(&at, metadata.at("finalizers").clone(), detail);

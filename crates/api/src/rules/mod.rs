@@ -8,22 +8,23 @@ mod address;
 mod age;
 mod autoscaler;
 mod base64;
-mod check;
+pub(crate) mod check;
 mod class;
 mod column;
 mod config_map;
 mod cron_job;
 mod daemon_set;
+mod definition;
 mod deployment;
 mod disruption_budget;
 mod endpoints;
 mod event;
-mod form;
+pub(crate) mod form;
 mod ingress;
 mod job;
 mod kinds;
 mod lease;
-mod metadata;
+pub(crate) mod metadata;
 mod namespace;
 mod network_policy;
 mod node;
@@ -41,15 +42,17 @@ mod service_account;
 mod signing_request;
 mod stateful_set;
 mod storage;
-mod strategy;
+pub(crate) mod strategy;
 #[cfg(test)]
 mod tests;
-mod view;
+pub(crate) mod view;
 mod workload;
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use meta::FieldError;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use age::{human_duration, since};
 pub use kinds::{of, other};
@@ -91,7 +94,7 @@ pub struct Requester<'a> {
 /// Before that the server has filled in what no kind decides: on create the name, `uid` and `creationTimestamp` (a
 /// job's selector and a gated pod's condition are made of them), on update the old `generation`, `uid`,
 /// `creationTimestamp` and deletion marks.
-pub trait Rules: Sync {
+pub trait Rules: Send + Sync {
     /// Whether objects of this kind live in a namespace.
     fn namespaced(&self) -> bool {
         true
@@ -168,10 +171,26 @@ pub trait Rules: Sync {
             .collect()
     }
 
+    /// Whether a field selector may use this name.
+    fn is_selectable(&self, field: &str) -> bool {
+        self.selectable().contains(&field)
+    }
+
+    /// Everything in this object that a field selector may ask for.
+    fn projected(&self, object: &Value) -> Vec<(Cow<'static, str>, String)> {
+        let fields = self.selectable_fields(object).into_iter();
+        fields.map(|(name, value)| (Cow::Borrowed(name), value)).collect()
+    }
+
     /// How many seconds a deletion waits for the object to end by itself; `None` when the kind goes at once.
     fn grace_period(&self, object: &Value, requested: Option<i64>) -> Option<i64> {
         let _ = (object, requested);
         None
+    }
+
+    /// What the first deletion leaves in an object that it marks: a finalizer, a condition.
+    fn prepare_delete(&self, object: &mut Value) {
+        let _ = object;
     }
 
     /// Whether a PUT to a name that doesn't exist creates it.
@@ -187,6 +206,19 @@ pub trait Rules: Sync {
     /// The columns of the table, those of `-o wide` included.
     fn columns(&self) -> &'static [Column] {
         age::NAME_AND_CREATED
+    }
+
+    /// The columns as the table has them.
+    fn column_heads(&self) -> Vec<Value> {
+        let columns = self.columns().iter();
+        columns
+            .map(|column| {
+                json!({
+                    "name": column.name, "type": column.kind, "format": column.format,
+                    "description": column.description, "priority": column.priority,
+                })
+            })
+            .collect()
     }
 
     /// One object's row; one cell for each of [`columns`](Rules::columns).

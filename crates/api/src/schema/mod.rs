@@ -40,6 +40,8 @@ impl TypeId {
     pub const MICRO_TIME: TypeId = TypeId(9);
     /// Any JSON, kept as it is.
     pub const ANY: TypeId = TypeId(10);
+    /// Any JSON whose objects have entries with owners of their own: what a custom schema leaves open.
+    pub const DEDUCED: TypeId = TypeId(11);
 
     /// The position in the arena.
     #[must_use]
@@ -73,6 +75,8 @@ pub enum Type {
     MicroTime,
     /// Any JSON, kept as it is (RawExtension, JSON, FieldsV1, fields that a custom schema preserves).
     Any,
+    /// Any JSON whose objects have entries with owners of their own: what a custom schema leaves open.
+    Deduced,
     /// An object with named fields.
     Struct(Struct),
     /// A list.
@@ -363,6 +367,7 @@ impl Schema {
             Type::Time,
             Type::MicroTime,
             Type::Any,
+            Type::Deduced,
         ];
         Schema {
             types,

@@ -8,8 +8,9 @@ mod graph;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use client::{Informer, ObjectKey};
+use client::{Backoff, Informer, ObjectKey};
 use hashbrown::{HashMap, HashSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
@@ -26,48 +27,85 @@ use self::graph::{Graph, Row, Step};
 /// The garbage collector; keys are uids.
 pub(crate) struct Controller {
     writer: Writer,
+    queue: Queue<String>,
     graph: Arc<Mutex<Graph>>,
+    watched: Mutex<Watched>,
+}
+
+/// What the API has, as of the last look.
+#[derive(Default)]
+struct Watched {
     /// Kinds by `apiVersion` and kind, to look owners up.
     kinds: HashMap<(String, String), Resource>,
-    informers: Vec<Informer<Row>>,
+    informers: HashMap<Kind, Informer<Row>>,
 }
 
 impl Controller {
     pub(crate) async fn new(writer: Writer, queue: &Queue<String>) -> Result<Self, kube::Error> {
-        let resources = discover::resources(&writer).await?;
-        let graph = Arc::new(Mutex::new(Graph::default()));
-        let watched = |resource: &&Resource| {
-            let verbs = ["list", "watch", "delete"];
-            verbs.iter().all(|verb| resource.can(verb)) && resource.kind.plural != "events"
-        };
-        let informers = resources.iter().filter(watched).map(|resource| {
-            let informer = watch(&writer, &resource.kind);
-            let (graph, queue) = (graph.clone(), queue.clone());
-            informer.subscribe(move |change| {
-                let look = graph.lock().change(change.before.as_ref(), change.after.as_ref());
-                look.into_iter().for_each(|uid| queue.add(uid));
-            });
-            informer
-        });
-        let informers = informers.collect();
-        let kinds = resources.into_iter().map(|resource| {
-            (
-                (resource.kind.api_version.clone(), resource.kind.kind.clone()),
-                resource,
-            )
-        });
-        Ok(Self {
-            kinds: kinds.collect(),
+        let collector = Self {
             writer,
-            graph,
-            informers,
-        })
+            queue: queue.clone(),
+            graph: Arc::default(),
+            watched: Mutex::default(),
+        };
+        collector.discover().await?;
+        Ok(collector)
     }
 
     pub(crate) async fn synced(&self) {
-        for informer in &self.informers {
+        let informers: Vec<Informer<Row>> = self.watched.lock().informers.values().cloned().collect();
+        for informer in informers {
             informer.synced().await;
         }
+    }
+
+    /// Looks at what the API has whenever the definitions of custom resources change.
+    pub(crate) async fn follow(&self) {
+        let definitions = self.watched.lock().informers.iter().find_map(|(kind, informer)| {
+            let is_it = kind.kind == "CustomResourceDefinition" && kind.api_version.starts_with("apiextensions.k8s.io/");
+            is_it.then(|| informer.clone())
+        });
+        let Some(definitions) = definitions else { return };
+        let mut changes = definitions.changes();
+        while changes.next().await.is_some() {
+            let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+            while let Err(error) = self.discover().await {
+                let delay = backoff.next_delay();
+                tracing::warn!(%error, ?delay, "cannot discover the resources to collect");
+                tokio::time::sleep(delay).await;
+            }
+        }
+    }
+
+    /// Watches what is new, and no longer what is gone.
+    async fn discover(&self) -> Result<(), kube::Error> {
+        let resources = discover::resources(&self.writer).await?;
+        let verbs = ["list", "watch", "delete"];
+        let is_watched = |resource: &&Resource| {
+            verbs.iter().all(|verb| resource.can(verb)) && resource.kind.plural != "events"
+        };
+        let wanted: HashSet<Kind> = resources.iter().filter(is_watched).map(|one| one.kind.clone()).collect();
+        let mut watched = self.watched.lock();
+        watched.informers.retain(|kind, _| wanted.contains(kind));
+        for kind in wanted {
+            if !watched.informers.contains_key(&kind) {
+                let informer = self.watch(&kind);
+                watched.informers.insert(kind, informer);
+            }
+        }
+        let name = |resource: &Resource| (resource.kind.api_version.clone(), resource.kind.kind.clone());
+        watched.kinds = resources.into_iter().map(|resource| (name(&resource), resource)).collect();
+        Ok(())
+    }
+
+    fn watch(&self, kind: &Kind) -> Informer<Row> {
+        let informer = watch(&self.writer, kind);
+        let (graph, queue) = (self.graph.clone(), self.queue.clone());
+        informer.subscribe(move |change| {
+            let look = graph.lock().change(change.before.as_ref(), change.after.as_ref());
+            look.into_iter().for_each(|uid| queue.add(uid));
+        });
+        informer
     }
 
     /// Which of these owners are not there. One of a kind that the API does not know counts as there: nothing is
@@ -75,7 +113,8 @@ impl Controller {
     async fn absent(&self, row: &Row, owners: &[OwnerReference]) -> Result<HashSet<String>, kube::Error> {
         let mut absent = HashSet::new();
         for owner in owners {
-            let found = self.kinds.get(&(owner.api_version.clone(), owner.kind.clone()));
+            let name = (owner.api_version.clone(), owner.kind.clone());
+            let found = self.watched.lock().kinds.get(&name).cloned();
             let Some(resource) = found else { continue };
             let namespace = row.key.namespace.as_deref().filter(|_| resource.namespaced);
             if resource.namespaced && namespace.is_none() {

@@ -5,10 +5,8 @@ mod objects;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full};
+use http::Method;
 use meta::Status;
 use serde_json::{Value, json};
 
@@ -16,10 +14,7 @@ use crate::Error;
 use crate::authz::bootstrap::{self as policy, Made};
 use crate::authz::rules::Rule;
 use crate::core::Core;
-use crate::handle::{Identity, handle};
-use crate::http::body::incoming;
-use crate::object;
-use crate::user::{MASTERS, User};
+use crate::{internal, object};
 
 /// How many objects are made at the same time.
 const AT_ONCE: usize = 32;
@@ -69,7 +64,7 @@ async fn ensure(core: &Arc<Core>, made: &Made) -> Result<(), Error> {
         let mut object = made.object.clone();
         object["apiVersion"] = kind.api_version.clone().into();
         object["kind"] = kind.row.kind.to_string().into();
-        return match send(core, Method::POST, &collection, "application/json", &object).await {
+        return match internal::send(core, Method::POST, &collection, "application/json", &object).await {
             Err(status) if status.reason == "AlreadyExists" => Ok(()),
             result => result.map_err(failed),
         };
@@ -79,7 +74,7 @@ async fn ensure(core: &Arc<Core>, made: &Made) -> Result<(), Error> {
         return Ok(());
     };
     let path = format!("{collection}/{}", escape(name));
-    send(core, Method::PATCH, &path, "application/merge-patch+json", &patch)
+    internal::send(core, Method::PATCH, &path, "application/merge-patch+json", &patch)
         .await
         .map_err(failed)
 }
@@ -141,29 +136,4 @@ fn same_subject(a: &Value, b: &Value) -> bool {
     ["kind", "name", "namespace"]
         .iter()
         .all(|field| a.get(field) == b.get(field))
-}
-
-/// One request of the server to itself.
-async fn send(core: &Arc<Core>, method: Method, path: &str, content_type: &str, body: &Value) -> Result<(), Status> {
-    let bytes = Bytes::from(serde_json::to_vec(body).map_err(Status::internal)?);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", content_type)
-        .header("user-agent", "gantry-server")
-        .body(Full::new(bytes))
-        .map_err(Status::internal)?;
-    let (parts, body) = request.into_parts();
-    let user = Arc::new(User::new("system:apiserver", &[MASTERS]));
-    let response = handle(Arc::clone(core), parts, incoming(body), Identity::InProcess(user)).await;
-    if response.status().is_success() {
-        return Ok(());
-    }
-    let bytes = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(Status::internal)?
-        .to_bytes();
-    Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| Status::internal(String::from_utf8_lossy(&bytes))))
 }

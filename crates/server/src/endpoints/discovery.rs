@@ -1,11 +1,12 @@
 //! What is served: the groups, their versions and resources, one by one or aggregated.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 
 use api::discovery::{self, AGGREGATED};
 use api::resource::Catalog;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use meta::Status;
@@ -13,23 +14,37 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::core::Core;
-use crate::http::Body;
+use crate::http::{Body, negotiate};
+use crate::rest::answer::gzip;
 
 /// The documents about the API itself, each made when it is first asked for.
 pub(crate) struct Documents {
-    pub(super) catalog: &'static Catalog,
+    pub(super) catalog: Catalog,
     made: Mutex<HashMap<String, Document>>,
 }
 
-/// One document with what it is known by.
+/// One document with what it is known by. A large one is kept compressed: most clients read it so, and few read it.
 #[derive(Clone)]
 pub(super) struct Document {
-    pub(super) bytes: Bytes,
-    pub(super) tag: String,
+    bytes: Bytes,
+    gzipped: bool,
+    tag: String,
+}
+
+/// Documents larger than this are kept compressed.
+const GZIP_FROM: usize = 16 * 1024;
+
+impl Document {
+    fn new(plain: Vec<u8>) -> Document {
+        let tag = hex::encode_upper(Sha256::digest(&plain));
+        let gzipped = plain.len() > GZIP_FROM;
+        let bytes = if gzipped { gzip(&plain) } else { plain.into() };
+        Document { bytes, gzipped, tag }
+    }
 }
 
 impl Documents {
-    pub(crate) fn new(catalog: &'static Catalog) -> Documents {
+    pub(crate) fn new(catalog: Catalog) -> Documents {
         Documents {
             catalog,
             made: Mutex::default(),
@@ -37,13 +52,11 @@ impl Documents {
     }
 
     /// The document of a name, made now if need be; none when there is none of that name.
-    pub(super) fn get(&self, name: &str, make: impl FnOnce() -> Option<serde_json::Value>) -> Option<Document> {
+    pub(super) fn get(&self, name: &str, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<Document> {
         if let Some(document) = self.made.lock().get(name) {
             return Some(document.clone());
         }
-        let bytes = Bytes::from(serde_json::to_vec(&make()?).ok()?);
-        let tag = hex::encode_upper(Sha256::digest(&bytes));
-        let document = Document { bytes, tag };
+        let document = Document::new(make()?);
         self.made.lock().insert(name.to_owned(), document.clone());
         Some(document)
     }
@@ -51,14 +64,15 @@ impl Documents {
 
 /// Answers `/api`, `/apis` and what lies below, as far as it is no resource.
 pub(crate) fn serve(core: &Core, words: &[&str], parts: &Parts) -> Result<Response<Body>, Status> {
-    let documents = &core.documents;
-    let catalog = documents.catalog;
+    let served = core.kinds.now();
+    let documents = &served.documents;
+    let catalog = &documents.catalog;
     if let [root] = words
         && wants_aggregated(&parts.headers)
     {
         let legacy = *root == "api";
         let document = documents.get(&format!("aggregated/{root}"), || {
-            Some(discovery::aggregated(catalog, legacy))
+            serde_json::to_vec(&discovery::aggregated(catalog, legacy)).ok()
         });
         let document = document.ok_or_else(|| Status::internal("discovery can't be written"))?;
         return Ok(tagged(&document, AGGREGATED, &parts.headers));
@@ -97,15 +111,29 @@ pub(super) fn tagged(document: &Document, content_type: &'static str, headers: &
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
+    } else if document.gzipped && !negotiate::accepts_gzip(headers) {
+        Response::new(Body::full(gunzip(&document.bytes)))
     } else {
-        Response::new(Body::full(document.bytes.clone()))
+        let mut response = Response::new(Body::full(document.bytes.clone()));
+        if document.gzipped {
+            let coding = HeaderValue::from_static("gzip");
+            response.headers_mut().insert(CONTENT_ENCODING, coding);
+        }
+        response
     };
     let out = response.headers_mut();
     out.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    out.insert("vary", HeaderValue::from_static("Accept"));
+    out.insert("vary", HeaderValue::from_static("Accept, Accept-Encoding"));
     out.insert("cache-control", HeaderValue::from_static("public"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         out.insert(ETAG, tag);
     }
     response
+}
+
+fn gunzip(bytes: &[u8]) -> Bytes {
+    let mut plain = Vec::new();
+    // The bytes are of our own making.
+    let _ = flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain);
+    plain.into()
 }

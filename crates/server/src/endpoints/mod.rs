@@ -1,6 +1,7 @@
 //! The paths that are no resources: discovery, OpenAPI, health, version, metrics, token issuer discovery, and the
 //! nodes' tunnel.
 
+mod descriptions;
 mod discovery;
 mod health;
 mod openapi;
@@ -97,7 +98,8 @@ fn paths(core: &Core) -> Value {
         "/api/v1".to_owned(),
         "/apis".to_owned(),
     ];
-    for kind in core.kinds.iter().filter(|kind| !kind.resource.group.is_empty()) {
+    let served = core.kinds.now();
+    for kind in served.all().iter().filter(|kind| !kind.resource.group.is_empty()) {
         for path in [
             format!("/apis/{}", kind.resource.group),
             format!("/apis/{}", kind.api_version),
@@ -112,6 +114,7 @@ fn paths(core: &Core) -> Value {
             "/healthz",
             "/livez",
             "/metrics",
+            "/openapi/v2",
             "/openapi/v3",
             "/openid/v1/jwks",
             "/readyz",

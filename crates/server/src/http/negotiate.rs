@@ -53,40 +53,48 @@ impl Wanted {
     }
 }
 
-/// Picks the first acceptable format in the client's order of preference.
-pub(crate) fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
-    accept_of(headers, &[JSON, YAML, PROTOBUF])
-}
-
-/// The same for what has no protobuf.
-pub(crate) fn accept_text(headers: &HeaderMap) -> Result<Wanted, Status> {
-    accept_of(headers, &[JSON, YAML])
-}
-
-fn accept_of(headers: &HeaderMap, offered: &[&str]) -> Result<Wanted, Status> {
-    let gzip = headers
+/// Whether the client reads compressed answers.
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    headers
         .get_all(ACCEPT_ENCODING)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .any(|value| {
-            value
-                .split(',')
-                .any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"))
-        });
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"))
+}
+
+/// Picks the first acceptable format in the client's order of preference.
+pub(crate) fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
+    pick(headers, |_| true, &[JSON, YAML, PROTOBUF])
+}
+
+/// The same for what has no protobuf at all.
+pub(crate) fn accept_text(headers: &HeaderMap) -> Result<Wanted, Status> {
+    pick(headers, |wanted| wanted.wire != Wire::Protobuf, &[JSON, YAML])
+}
+
+/// The same for custom resources: only their metadata and tables have a form in protobuf.
+pub(crate) fn accept_custom(headers: &HeaderMap) -> Result<Wanted, Status> {
+    let is_there = |wanted: &Wanted| wanted.wire != Wire::Protobuf || wanted.shape != Shape::Object;
+    pick(headers, is_there, &[JSON, YAML])
+}
+
+fn pick(headers: &HeaderMap, is_there: impl Fn(&Wanted) -> bool, all: &[&str]) -> Result<Wanted, Status> {
+    let gzip = accepts_gzip(headers);
     let text = match headers.get(ACCEPT) {
         None => return Ok(Wanted { gzip, ..Wanted::JSON }),
         Some(value) => value.to_str().unwrap_or_default(),
     };
-    let mut ranges: Vec<(f32, Wanted)> = text.split(',').filter_map(|range| media(range, gzip)).collect();
-    ranges.retain(|(_, wanted)| offered.contains(&wanted.content_type()));
     if text.trim().is_empty() {
         return Ok(Wanted { gzip, ..Wanted::JSON });
     }
+    let mut ranges: Vec<(f32, Wanted)> = text.split(',').filter_map(|range| media(range, gzip)).collect();
+    ranges.retain(|(_, wanted)| is_there(wanted));
     ranges.sort_by(|a, b| b.0.total_cmp(&a.0));
     ranges
         .first()
         .map(|(_, wanted)| *wanted)
-        .ok_or_else(|| Status::not_acceptable(offered))
+        .ok_or_else(|| Status::not_acceptable(all))
 }
 
 fn media(range: &str, gzip: bool) -> Option<(f32, Wanted)> {
@@ -114,7 +122,9 @@ fn media(range: &str, gzip: bool) -> Option<(f32, Wanted)> {
             _ => {}
         }
     }
-    if shape != Shape::Object && version != "v1" {
+    // Tables have no form in protobuf.
+    let has_none = shape == Shape::Table && wire == Wire::Protobuf;
+    if has_none || (shape != Shape::Object && version != "v1") {
         return None;
     }
     (quality > 0.0).then_some((
@@ -177,5 +187,17 @@ mod tests {
             Wire::Json
         );
         assert_eq!(accepted("image/png"), None);
+    }
+
+    #[test]
+    fn custom_resources_have_no_protobuf() {
+        let accepted = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, text.parse().unwrap());
+            accept_custom(&headers)
+        };
+        let wanted = accepted("application/vnd.kubernetes.protobuf,application/json").unwrap();
+        assert_eq!(wanted.wire, Wire::Json);
+        assert_eq!(accepted("application/vnd.kubernetes.protobuf").unwrap_err().code, 406);
     }
 }

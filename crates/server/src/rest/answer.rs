@@ -110,7 +110,8 @@ pub(crate) fn of_status(status: &Status, wanted: Wanted) -> Response<Body> {
     response
 }
 
-fn gzip(bytes: &[u8]) -> Bytes {
+/// Compresses, quickly.
+pub(crate) fn gzip(bytes: &[u8]) -> Bytes {
     use std::io::Write as _;
     let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::fast());
     // Writing into memory can't fail.

@@ -122,6 +122,9 @@ async fn step(
     finalizers_for(&mut marked, options.propagation);
     let grace = kind.rules.grace_period(&current.tree, options.grace);
     mark(kind, &mut marked, grace);
+    if object::is_deleting(&marked) && !object::is_deleting(&before) {
+        kind.rules.prepare_delete(&mut marked);
+    }
     let held = !object::finalizers(&marked).is_empty() || holds_content(kind, &marked);
     let waits = marked["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0 && grace.is_some();
     if held || waits {

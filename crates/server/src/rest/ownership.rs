@@ -1,21 +1,24 @@
 //! `metadata.managedFields`: who owns which fields, on every write.
 
-use api::merge::apply::{OneVersion, ResetFields, Target, track_update};
+use api::merge::apply::{OneVersion, ResetFields, Target, Versions, track_update};
+use api::schema::TypeId;
 use serde_json::Value;
 
 use crate::kinds::Kind;
-use crate::wire;
 
 /// What is written through an endpoint, for the bookkeeping.
 pub(crate) fn target<'a>(kind: &'a Kind, subresource: &'a str, reset: &'a ResetFields) -> Target<'a> {
     Target {
-        schema: wire::schema(),
+        schema: kind.row.schema(),
         ty: kind.row.ty,
         api_version: &kind.api_version,
         kind: &kind.row.kind,
         subresource,
         reset,
-        versions: &OneVersion,
+        versions: match &kind.row.custom {
+            Some(_) => kind,
+            None => &OneVersion,
+        },
     }
 }
 
@@ -23,6 +26,7 @@ pub(crate) fn target<'a>(kind: &'a Kind, subresource: &'a str, reset: &'a ResetF
 pub(crate) fn reset(kind: &Kind, subresource: &str) -> ResetFields {
     let has_status = kind.row.subresources.iter().any(|known| *known.name == *"status");
     match subresource {
+        "status" if kind.row.custom.is_some() => ResetFields::these(&["metadata", "spec"]),
         "status" => ResetFields::these(&["spec"]),
         "" if has_status => ResetFields::these(&["status"]),
         _ => ResetFields::Nothing,
@@ -39,4 +43,14 @@ pub(crate) fn track(kind: &Kind, subresource: &str, old: Option<&Value>, new: &m
         manager,
         jiff::Timestamp::now(),
     );
+}
+
+/// The versions of a custom resource differ in nothing but their names, as long as nobody converts between them.
+impl Versions for Kind {
+    fn at(&self, object: &Value, api_version: &str) -> Option<(TypeId, Value)> {
+        let ty = self.row.custom.as_ref()?.type_in(api_version)?;
+        let mut object = object.clone();
+        object["apiVersion"] = api_version.into();
+        Some((ty, object))
+    }
 }

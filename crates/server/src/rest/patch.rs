@@ -34,8 +34,12 @@ impl Format {
         match negotiate::media_type(&call.headers).unwrap_or_default() {
             "application/json-patch+json" => Ok(Format::Json),
             "application/merge-patch+json" => Ok(Format::Merge),
-            "application/strategic-merge-patch+json" => Ok(Format::Strategic),
             "application/apply-patch+yaml" => Ok(Format::Apply),
+            // What a custom resource's lists are merged by is no business of Go's struct tags.
+            _ if call.kind.row.custom.is_some() && call.subresource() != "scale" => {
+                Err(Status::unsupported_media_type(&[TYPES[0], TYPES[1], TYPES[3]]))
+            }
+            "application/strategic-merge-patch+json" => Ok(Format::Strategic),
             _ => Err(Status::unsupported_media_type(&TYPES[..4])),
         }
     }
@@ -95,7 +99,7 @@ pub(crate) fn patched(
             Ok(patched.value)
         }
         Format::Merge => merge::merge_patch(current, patch).map_err(Status::from),
-        Format::Strategic => merge::strategic(wire::schema(), call.kind.row.ty, current, patch).map_err(Status::from),
+        Format::Strategic => merge::strategic(call.kind.row.schema(), call.kind.row.ty, current, patch).map_err(Status::from),
         Format::Apply => Err(Status::internal("an apply is no other patch")),
     }
 }

@@ -32,18 +32,8 @@ impl Include {
 
 /// A whole table; `metadata` is that of the list, or empty for one object.
 pub(crate) fn table(kind: &Kind, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Value {
-    let columns: Vec<Value> = match with_columns {
-        true => kind
-            .rules
-            .columns()
-            .iter()
-            .map(|column| {
-                json!({
-                    "name": column.name, "type": column.kind, "format": column.format,
-                    "description": column.description, "priority": column.priority,
-                })
-            })
-            .collect(),
+    let columns = match with_columns {
+        true => kind.rules.column_heads(),
         false => Vec::new(),
     };
     json!({

@@ -234,7 +234,7 @@ async fn prepare(
     owned: bool,
     old: &Value,
 ) -> Result<(), Status> {
-    let (kind, rules) = (target.kind, target.kind.rules);
+    let (kind, rules) = (target.kind, &target.kind.rules);
     rules.default(object);
     let review = Review {
         core: &call.core,

@@ -1,8 +1,11 @@
 //! The whole server on an embedded store: in-process and over TLS, by kube-rs and by bare requests.
 
 #![allow(clippy::unwrap_used)]
+// A whole definition of a custom resource is one deep literal.
+#![recursion_limit = "256"]
 
 mod access;
+mod custom;
 mod network;
 mod objects;
 mod streams;

@@ -174,7 +174,7 @@ impl Decoder<'_> {
             Type::IntOrString => int_or_string(raw)?,
             Type::Time => moment(raw)?.map_or(Value::Null, |time| time::format_seconds(time).into()),
             Type::MicroTime => moment(raw)?.map_or(Value::Null, |time| time::format_micros(time).into()),
-            Type::Any => raw_json(expect_bytes(raw)?, depth)?,
+            Type::Any | Type::Deduced => raw_json(expect_bytes(raw)?, depth)?,
             Type::Struct(body) => {
                 let mut object = Map::new();
                 self.fields(body, expect_bytes(raw)?, &mut object, depth + 1)?;

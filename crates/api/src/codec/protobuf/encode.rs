@@ -168,7 +168,7 @@ impl<'de> DeserializeSeed<'de> for Item<'_> {
                 let value: Value = serde::Deserialize::deserialize(deserializer)?;
                 self.union(&value).map_err(D::Error::custom)
             }
-            Type::Any => {
+            Type::Any | Type::Deduced => {
                 let value: Value = serde::Deserialize::deserialize(deserializer)?;
                 if value.is_null() && !self.in_list {
                     return Ok(());

@@ -19,6 +19,12 @@ pub(super) enum Shape<'a> {
     Entries(&'a Map),
 }
 
+/// What an object is that no schema describes.
+static DEDUCED: Map = Map {
+    value: TypeId::DEDUCED,
+    map_type: MapType::Granular,
+};
+
 impl<'a> Shape<'a> {
     /// The shape of a type.
     pub(super) fn of(schema: &'a Schema, ty: TypeId) -> Self {
@@ -26,6 +32,7 @@ impl<'a> Shape<'a> {
             Type::List(list) if list.list_type != ListType::Atomic => Self::Items(list),
             Type::Struct(body) if body.map_type == MapType::Granular => Self::Fields(body),
             Type::Map(map) if map.map_type == MapType::Granular => Self::Entries(map),
+            Type::Deduced => Self::Entries(&DEDUCED),
             _ => Self::Leaf,
         }
     }
@@ -35,7 +42,7 @@ impl<'a> Shape<'a> {
         match self {
             Self::Fields(body) => match body.field(name) {
                 Some(field) => Some((field.ty, true)),
-                None => body.preserve_unknown.then_some((TypeId::ANY, false)),
+                None => body.preserve_unknown.then_some((TypeId::DEDUCED, false)),
             },
             Self::Entries(map) => Some((map.value, false)),
             Self::Leaf | Self::Items(_) => None,

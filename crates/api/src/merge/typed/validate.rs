@@ -43,7 +43,7 @@ impl Walk<'_> {
         let schema = self.schema;
         match schema.get(ty) {
             _ if value.is_null() => {}
-            Type::Any => {}
+            Type::Any | Type::Deduced => {}
             Type::String | Type::Bytes if !value.is_string() => {
                 self.report(format!(
                     "expected string, got &value.valueUnstructured{{Value:{}}}",

@@ -40,14 +40,14 @@ async fn bind(call: &Call, name: &str, binding: &Value) -> Result<Answer, Status
         .find("", "v1", "pods")
         .ok_or_else(Status::no_such_resource)?;
     let target = Target {
-        kind: pods,
+        kind: &pods,
         namespace: call.namespace(),
         name,
         subresource: "binding",
         strategy: Strategy::Made,
     };
     update::change(call, &options, &target, |current| {
-        bound(pods, name, &node, binding, current)
+        bound(&pods, name, &node, binding, current)
     })
     .await?;
     let mut status = Status::success(None).to_value();

@@ -84,7 +84,7 @@ async fn take_from_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(),
     };
     let options = WriteOptions::internal(call, dry_run);
     let target = Target {
-        kind: budgets,
+        kind: &budgets,
         namespace: Some(namespace),
         name: &name,
         subresource: "status",

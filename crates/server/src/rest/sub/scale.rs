@@ -1,5 +1,6 @@
 //! `scale`: the number of replicas as an object of its own.
 
+use api::custom::ScalePaths;
 use http::StatusCode;
 use meta::{FieldError, GroupKind, Status};
 use serde_json::{Value, json};
@@ -19,9 +20,17 @@ pub(super) async fn handle(call: &Call) -> Result<Answer, Status> {
     if call.verb == "get" {
         let current = update::current(&call.kind, call.namespace(), name).await?;
         let current = current.ok_or_else(|| call.kind.not_found(name))?;
+        if let Some(paths) = custom(call)
+            && at(&current.tree, &paths.spec_replicas).is_none()
+        {
+            return Err(Status::internal(format!(
+                "the spec replicas field {:?} does not exist",
+                paths.spec_replicas
+            )));
+        }
         return Ok(Answer::Tree {
             code: StatusCode::OK,
-            object: of(&call.kind.resource.resource, &current.tree),
+            object: of(call, &current.tree),
         });
     }
     let options = WriteOptions::parse(
@@ -47,15 +56,14 @@ pub(super) async fn handle(call: &Call) -> Result<Answer, Status> {
             let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
             return Err(Status::invalid(&GroupKind::new("autoscaling", "Scale"), name, &[error]));
         }
-        object["spec"]["replicas"] = replicas.into();
+        match custom(call) {
+            Some(paths) => set(&mut object, &paths.spec_replicas, replicas.into()),
+            None => object["spec"]["replicas"] = replicas.into(),
+        }
+        // Without a revision it is for whatever is there now, and tried again when that has changed meanwhile.
         let demanded = text(&scale, &["metadata", "resourceVersion"]);
-        match demanded {
-            "" => {
-                if let Some(metadata) = object["metadata"].as_object_mut() {
-                    metadata.remove("resourceVersion");
-                }
-            }
-            revision => object["metadata"]["resourceVersion"] = revision.into(),
+        if !demanded.is_empty() {
+            object["metadata"]["resourceVersion"] = demanded.into();
         }
         Ok(Wanted::of(object))
     });
@@ -63,7 +71,7 @@ pub(super) async fn handle(call: &Call) -> Result<Answer, Status> {
     let tree = call.kind.tree(&updated.stored, updated.revision)?;
     Ok(Answer::Tree {
         code: StatusCode::OK,
-        object: of(&call.kind.resource.resource, &tree),
+        object: of(call, &tree),
     })
 }
 
@@ -73,7 +81,7 @@ fn wanted(call: &Call, options: &WriteOptions, current: &Value) -> Result<Value,
     }
     let patch: Value = serde_json::from_slice(&call.body)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    let mut scale = of(&call.kind.resource.resource, current);
+    let mut scale = of(call, current);
     // A patch that names no revision is for whatever is there.
     if let Some(metadata) = scale["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
@@ -85,26 +93,51 @@ fn wanted(call: &Call, options: &WriteOptions, current: &Value) -> Result<Value,
     }
 }
 
+/// Where a custom resource has what its scale shows.
+fn custom(call: &Call) -> Option<&ScalePaths> {
+    call.kind.row.custom.as_ref()?.scale()
+}
+
+/// The value at a path of names such as `.spec.replicas`.
+fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    let names = path.trim_start_matches('.').split('.');
+    names.into_iter().try_fold(object, |value, name| value.get(name))
+}
+
+fn set(object: &mut Value, path: &str, value: Value) {
+    let mut place = object;
+    for name in path.trim_start_matches('.').split('.') {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[name];
+    }
+    *place = value;
+}
+
 /// The scale of an object.
-fn of(plural: &str, object: &Value) -> Value {
+fn of(call: &Call, object: &Value) -> Value {
+    let custom = custom(call);
+    let number = |path: &str| at(object, path).and_then(Value::as_i64).unwrap_or(0);
+    let (replicas, observed) = match custom {
+        Some(paths) => (number(&paths.spec_replicas), number(&paths.status_replicas)),
+        None => (number(".spec.replicas"), number(".status.replicas")),
+    };
     let mut metadata = json!({"name": object::name(object), "namespace": object::namespace(object)});
     for field in ["uid", "resourceVersion", "creationTimestamp"] {
         metadata[field] = object["metadata"][field].clone();
     }
     let mut scale = json!({
         "kind": "Scale", "apiVersion": VERSION, "metadata": metadata,
-        "spec": {}, "status": {"replicas": object.pointer("/status/replicas").and_then(Value::as_i64).unwrap_or(0)},
+        "spec": {}, "status": {"replicas": observed},
     });
-    if let Some(replicas) = object
-        .pointer("/spec/replicas")
-        .and_then(Value::as_i64)
-        .filter(|replicas| *replicas != 0)
-    {
+    if replicas != 0 {
         scale["spec"]["replicas"] = replicas.into();
     }
-    let selector = match plural {
-        "replicationcontrollers" => object.pointer("/spec/selector").map(map_text),
-        _ => meta::labels::Selector::from_label_selector(object.pointer("/spec/selector"))
+    let selector = match (custom, call.kind.resource.resource.as_str()) {
+        (Some(paths), _) => at(object, &paths.label_selector).and_then(Value::as_str).map(str::to_owned),
+        (None, "replicationcontrollers") => object.pointer("/spec/selector").map(map_text),
+        (None, _) => meta::labels::Selector::from_label_selector(object.pointer("/spec/selector"))
             .ok()
             .map(|selector| selector.to_string()),
     };
