@@ -176,7 +176,12 @@ pub fn decode_sparse(
 /// `BadRequest` when the tree isn't such an object.
 pub fn conform(value: Value, shape: &Shape<'_>, validation: FieldValidation) -> Result<Decoded, Status> {
     if let Some(custom) = shape.custom {
-        return finish(custom::conform(value, Vec::new(), custom, false), shape, validation, b"");
+        return finish(
+            custom::conform(value, Vec::new(), custom, false),
+            shape,
+            validation,
+            b"",
+        );
     }
     let outcome = read::from_value(shape.schema, shape.ty, value, false);
     finish(outcome, shape, validation, b"")

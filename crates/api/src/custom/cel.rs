@@ -109,7 +109,11 @@ fn walk(compiled: &CompiledSchema, schema: &Value, at: &Path<'_>, errors: &mut E
                 errors.invalid(&at.child("messageExpression"), rule.clone(), &why);
             }
             Err(CompilationError::Parse { source, .. }) => {
-                errors.invalid(&at.child("rule"), rule.clone(), &format!("compilation failed: {source}"));
+                errors.invalid(
+                    &at.child("rule"),
+                    rule.clone(),
+                    &format!("compilation failed: {source}"),
+                );
             }
             Err(other) => errors.invalid(&at.child("rule"), rule.clone(), &other.to_string()),
         }
@@ -179,6 +183,9 @@ mod tests {
         let mut errors = Errors::default();
         check_rules(&schema, &Path::new("schema"), &mut errors);
         let told = errors.0[0].to_string();
-        assert!(told.starts_with("schema.properties[a].x-kubernetes-validations[0].rule: Invalid value: "), "{told}");
+        assert!(
+            told.starts_with("schema.properties[a].x-kubernetes-validations[0].rule: Invalid value: "),
+            "{told}"
+        );
     }
 }

@@ -25,11 +25,15 @@ enum Level {
 pub(crate) fn schema(schema: &Value, has_status: bool, at: &Path<'_>, errors: &mut Errors) {
     let root = at.child("openAPIV3Schema");
     if has_status && schema.text("type") != "object" {
-        let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+        let why =
+            "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
         errors.invalid(&at.child("openAPIV3Schema.type"), schema.text("type"), why);
     }
     if schema.is("nullable") {
-        errors.forbidden(&at.child("openAPIV3Schema.nullable"), "nullable cannot be true at the root");
+        errors.forbidden(
+            &at.child("openAPIV3Schema.nullable"),
+            "nullable cannot be true at the root",
+        );
     }
     let mut structural = Errors::default();
     invariants(schema, Level::Root, &root, &mut structural);
@@ -129,7 +133,9 @@ fn metadata_invariants(schema: &Value, level: Level, embedded: bool, properties:
         errors.invalid(&at.child("type"), metadata.text("type"), "must be object");
     }
     let named = metadata.map("properties").into_iter().flatten();
-    let only_names = named.clone().all(|(name, _)| matches!(name.as_str(), "name" | "generateName"));
+    let only_names = named
+        .clone()
+        .all(|(name, _)| matches!(name.as_str(), "name" | "generateName"));
     let mut keys = metadata.as_object().into_iter().flat_map(serde_json::Map::keys);
     let only_type = keys.all(|key| matches!(key.as_str(), "type" | "properties" | "default"));
     if level == Level::Root && !(only_names && only_type) {
@@ -163,7 +169,8 @@ fn value_validation(schema: &Value, int_or_string: bool, at: &Path<'_>, errors: 
 
 /// The one form in which alternatives may name types.
 fn is_int_or_string(schema: &Value) -> bool {
-    let one = |schema: &Value, ty: &str| schema.as_object().is_some_and(|map| map.len() == 1) && schema.text("type") == ty;
+    let one =
+        |schema: &Value, ty: &str| schema.as_object().is_some_and(|map| map.len() == 1) && schema.text("type") == ty;
     match schema.list("anyOf") {
         [first, second] => one(first, "integer") && one(second, "string"),
         _ => false,
@@ -270,9 +277,20 @@ fn open_api(schema: &Value, at: &Path<'_>, errors: &mut Errors) {
         let why = "type cannot be set to null, use nullable as an alternative";
         errors.forbidden(&at.child("type"), why);
     } else if !ty.is_empty() && !TYPES.contains(&ty) {
-        errors.not_supported(&at.child("type"), ty, &["array", "boolean", "integer", "number", "object", "string"]);
+        errors.not_supported(
+            &at.child("type"),
+            ty,
+            &["array", "boolean", "integer", "number", "object", "string"],
+        );
     }
-    for key in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
+    for key in [
+        "id",
+        "additionalItems",
+        "patternProperties",
+        "definitions",
+        "dependencies",
+        "$ref",
+    ] {
         if schema.has(key) {
             errors.forbidden(&at.child(key), &format!("{key} is not supported"));
         }
@@ -332,7 +350,11 @@ fn list_and_map_types(schema: &Value, at: &Path<'_>, errors: &mut Errors) {
     let items = schema.at("items");
     if !list_type.is_empty() {
         must_be("x-kubernetes-list-type", "array", errors);
-        errors.one_of(&at.child("x-kubernetes-list-type"), list_type, &["atomic", "set", "map"]);
+        errors.one_of(
+            &at.child("x-kubernetes-list-type"),
+            list_type,
+            &["atomic", "set", "map"],
+        );
     }
     if list_type == "set" && ty == "array" {
         let why = "must be atomic as item of a list with x-kubernetes-list-type=set";

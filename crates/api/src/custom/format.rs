@@ -37,9 +37,7 @@ pub(super) fn fits(format: &str, text: &str) -> bool {
 /// RFC 3339 with any fraction of seconds.
 fn date_time(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() >= 20
-        && matches!(bytes[10], b'T' | b't')
-        && text.parse::<jiff::Timestamp>().is_ok()
+    bytes.len() >= 20 && matches!(bytes[10], b'T' | b't') && text.parse::<jiff::Timestamp>().is_ok()
 }
 
 /// A duration as Go writes it (`1h30m`), or with units in words (`2 days`).
@@ -55,7 +53,9 @@ fn duration(text: &str) -> bool {
     }
     let mut any = false;
     while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(rest.len());
+        let digits = rest
+            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+            .unwrap_or(rest.len());
         if digits == 0 {
             return false;
         }

@@ -26,7 +26,10 @@ impl JsonPath {
     /// Reads a path; the error says what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<JsonPath, String> {
         let inner = text.trim();
-        let inner = inner.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(inner);
+        let inner = inner
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+            .unwrap_or(inner);
         let mut parser = Parser { rest: inner };
         parser.steps(false).map(JsonPath)
     }
@@ -173,7 +176,10 @@ impl Parser<'_> {
                 escaped = false;
             } else if letter == '\\' {
                 escaped = true;
-            } else if matches!(letter, '.' | '[' | ']' | '=' | '!' | '<' | '>' | '(' | ')' | ' ' | '{' | '}') {
+            } else if matches!(
+                letter,
+                '.' | '[' | ']' | '=' | '!' | '<' | '>' | '(' | ')' | ' ' | '{' | '}'
+            ) {
                 end = at;
                 break;
             } else {
@@ -208,7 +214,9 @@ impl Parser<'_> {
             if text.is_empty() {
                 return Ok(None);
             }
-            text.parse().map(Some).map_err(|_| format!("invalid array index {text}"))
+            text.parse()
+                .map(Some)
+                .map_err(|_| format!("invalid array index {text}"))
         };
         if inner == "*" {
             return Ok(Step::All);
@@ -218,7 +226,9 @@ impl Parser<'_> {
         }
         match inner.split_once(':') {
             Some((from, to)) => Ok(Step::Slice(number(from)?, number(to.split(':').next().unwrap_or(""))?)),
-            None => number(inner)?.map(Step::Index).ok_or_else(|| "invalid array index".to_owned()),
+            None => number(inner)?
+                .map(Step::Index)
+                .ok_or_else(|| "invalid array index".to_owned()),
         }
     }
 

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::structural::Node;
 use crate::rules::check::Errors;
-use crate::rules::view::View as _;
 use crate::rules::metadata;
+use crate::rules::view::View as _;
 use crate::schema::ListType;
 
 /// Elements that occur twice where they may not.
@@ -86,11 +86,7 @@ fn embedded_object(object: &Value, at: &str, errors: &mut Errors) {
             }
             Some(Value::String(text)) => {
                 if text.matches('/').count() > 1 {
-                    errors.invalid(
-                        &at,
-                        text.as_str(),
-                        &format!("unexpected GroupVersion string: {text}"),
-                    );
+                    errors.invalid(&at, text.as_str(), &format!("unexpected GroupVersion string: {text}"));
                 }
             }
             Some(other) => errors.invalid(&at, other.clone(), "must be a string"),

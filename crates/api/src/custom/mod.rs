@@ -91,7 +91,11 @@ pub fn resources(definition: &Value, stored: &Bytes) -> Vec<Arc<Resource>> {
     let names = definition.at("status").at("acceptedNames");
     let group = spec.text("group");
     let kind = names.text("kind");
-    let mut versions: Vec<&Value> = spec.list("versions").iter().filter(|version| version.is("served")).collect();
+    let mut versions: Vec<&Value> = spec
+        .list("versions")
+        .iter()
+        .filter(|version| version.is("served"))
+        .collect();
     versions.sort_by(|a, b| compare_versions(b.text("name"), a.text("name")));
     let storage = spec.list("versions").iter().find(|version| version.is("storage"));
     let storage = storage.map(|version| version.text("name")).unwrap_or_default();
@@ -172,7 +176,11 @@ fn resource(definition: &Value, version: &Value, storage: &str, family: &Arc<Fam
     };
     let text = |value: &str| Text::from(value.to_owned());
     let own = |key: &str| structural::texts(names, key).into_iter().map(Text::from).collect();
-    let verbs = if terminating { TERMINATING_VERBS.to_vec() } else { VERBS.to_vec() };
+    let verbs = if terminating {
+        TERMINATING_VERBS.to_vec()
+    } else {
+        VERBS.to_vec()
+    };
     Resource {
         group: text(group),
         version: text(name),

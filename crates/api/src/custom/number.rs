@@ -40,7 +40,11 @@ pub(super) fn check(walk: &Walk<'_>, node: &Node, checks: &Checks, number: &Numb
     if let Some(least) = checks.minimum {
         let exclusive = checks.exclusive_minimum;
         if value < least || (exclusive && value <= least) {
-            let words = if exclusive { "greater than" } else { "greater than or equal to" };
+            let words = if exclusive {
+                "greater than"
+            } else {
+                "greater than or equal to"
+            };
             errors.push(invalid(format!(
                 "{place} in body should be {words} {}",
                 shown(least, is_whole)
@@ -50,8 +54,15 @@ pub(super) fn check(walk: &Walk<'_>, node: &Node, checks: &Checks, number: &Numb
     if let Some(most) = checks.maximum {
         let exclusive = checks.exclusive_maximum;
         if value > most || (exclusive && value >= most) {
-            let words = if exclusive { "less than" } else { "less than or equal to" };
-            errors.push(invalid(format!("{place} in body should be {words} {}", shown(most, is_whole))));
+            let words = if exclusive {
+                "less than"
+            } else {
+                "less than or equal to"
+            };
+            errors.push(invalid(format!(
+                "{place} in body should be {words} {}",
+                shown(most, is_whole)
+            )));
         }
     }
     errors

@@ -107,7 +107,10 @@ impl Rules for OfCustom {
             let found = path.find(object).first().map(|value| columns::text(value));
             (Cow::Owned(name.clone()), found.unwrap_or_default())
         });
-        usual.map(|(name, value)| (Cow::Borrowed(name), value)).chain(own).collect()
+        usual
+            .map(|(name, value)| (Cow::Borrowed(name), value))
+            .chain(own)
+            .collect()
     }
 
     fn unconditional_update(&self) -> bool {
@@ -133,8 +136,11 @@ impl OfCustom {
     /// The rules in CEL, once the rest is good enough to ask them.
     fn expressions(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         use FieldErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
-        let Some(expressions) = self.0.expressions() else { return };
-        let blocks = |error: &FieldError| matches!(error.error, NotSupported | Required | TooLong | TooMany | TypeInvalid);
+        let Some(expressions) = self.0.expressions() else {
+            return;
+        };
+        let blocks =
+            |error: &FieldError| matches!(error.error, NotSupported | Required | TooLong | TooMany | TypeInvalid);
         if errors.0.iter().any(blocks) {
             errors.0.push(FieldError::invalid("<nil>", Value::Null, UNCHECKED));
         } else {
@@ -158,7 +164,10 @@ impl OfCustom {
                 }
                 Some(_) => {}
                 None => {
-                    let why = format!("{path} accessor error: {found} is of the type {}, expected int64", go_type(found));
+                    let why = format!(
+                        "{path} accessor error: {found} is of the type {}, expected int64",
+                        go_type(found)
+                    );
                     errors.invalid(&at, 0, &why);
                 }
             }

@@ -54,7 +54,10 @@ fn a_definition_becomes_rows() {
         rows[1].custom.as_ref().unwrap().deprecation(),
         Some("stable.example.com/v1beta1 CronTab is deprecated")
     );
-    assert_eq!(rows[0].custom.as_ref().unwrap().published()["properties"]["spec"]["type"], "object");
+    assert_eq!(
+        rows[0].custom.as_ref().unwrap().published()["properties"]["spec"]["type"],
+        "object"
+    );
 }
 
 #[test]
@@ -72,7 +75,12 @@ fn bodies_are_pruned_and_twice_written_fields_are_told() {
         ]
     );
     assert_eq!(read.value["spec"], json!({"cron": "x"}));
-    let strict = codec::decode(body, ContentType::Json, &Shape::from(&*rows[0]), FieldValidation::Strict);
+    let strict = codec::decode(
+        body,
+        ContentType::Json,
+        &Shape::from(&*rows[0]),
+        FieldValidation::Strict,
+    );
     assert_eq!(
         strict.unwrap_err().message,
         "CronTab in version \"v1\" cannot be handled as a CronTab: strict decoding error: duplicate field \
@@ -104,15 +112,30 @@ fn apply_follows_the_definitions_list_types() {
         };
         apply::apply(&target, live, config, jiff::Timestamp::UNIX_EPOCH)
     };
-    let first = config("one", json!({"ports": [{"name": "a", "port": 1}], "open": {"x": {"y": 1}}}), None).unwrap();
-    let second = config("two", json!({"ports": [{"name": "b", "port": 2}], "open": {"x": {"z": 2}}}), Some(&first));
+    let first = config(
+        "one",
+        json!({"ports": [{"name": "a", "port": 1}], "open": {"x": {"y": 1}}}),
+        None,
+    )
+    .unwrap();
+    let second = config(
+        "two",
+        json!({"ports": [{"name": "b", "port": 2}], "open": {"x": {"z": 2}}}),
+        Some(&first),
+    );
     let second = second.unwrap();
-    assert_eq!(second["spec"]["ports"], json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]));
+    assert_eq!(
+        second["spec"]["ports"],
+        json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}])
+    );
     assert_eq!(second["spec"]["open"], json!({"x": {"y": 1, "z": 2}}));
     let third = config("two", json!({"ports": [{"name": "a", "port": 3}]}), Some(&second));
     assert!(third.is_err(), "the port of `a` is somebody else's");
     let wrong = config("one", json!({"nothing": 1}), None).unwrap_err();
-    assert!(format!("{wrong:?}").contains("field not declared in schema"), "{wrong:?}");
+    assert!(
+        format!("{wrong:?}").contains("field not declared in schema"),
+        "{wrong:?}"
+    );
 }
 
 #[test]

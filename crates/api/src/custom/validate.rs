@@ -57,7 +57,9 @@ impl Walk<'_> {
         }
         outcome.checks += 1;
         if value.is_null() {
-            outcome.errors.extend(checks.and_then(|checks| self.enumeration(checks, value, place)));
+            outcome
+                .errors
+                .extend(checks.and_then(|checks| self.enumeration(checks, value, place)));
             return outcome;
         }
         if let Some(checks) = checks {
@@ -73,7 +75,9 @@ impl Walk<'_> {
             Value::Object(_) => self.object(node, value, old, place, &mut outcome),
             _ => {}
         }
-        outcome.errors.extend(checks.and_then(|checks| self.enumeration(checks, value, place)));
+        outcome
+            .errors
+            .extend(checks.and_then(|checks| self.enumeration(checks, value, place)));
         outcome.checks += 2;
         outcome
     }
@@ -128,7 +132,11 @@ impl Walk<'_> {
             return invalid(format!("{place} in body should match '{}'", pattern.text));
         }
         if !format::fits(&checks.format, text) {
-            let why = format!("{place} in body must be of type {}: {}", checks.format, meta::quote(text));
+            let why = format!(
+                "{place} in body must be of type {}: {}",
+                checks.format,
+                meta::quote(text)
+            );
             return Some(FieldError::type_invalid(self.path(place), text, why));
         }
         None
@@ -165,7 +173,9 @@ impl Walk<'_> {
             && count > most
         {
             let most = usize::try_from(most).unwrap_or(0);
-            outcome.errors.push(FieldError::too_many(self.path(place), items.len(), most));
+            outcome
+                .errors
+                .push(FieldError::too_many(self.path(place), items.len(), most));
         }
     }
 
@@ -183,7 +193,9 @@ impl Walk<'_> {
             && count > most
         {
             let most = usize::try_from(most).unwrap_or(0);
-            outcome.errors.push(FieldError::too_many(self.path(place), map.len(), most));
+            outcome
+                .errors
+                .push(FieldError::too_many(self.path(place), map.len(), most));
         }
         let below = |name: &str| match place {
             "" => name.to_owned(),
@@ -211,9 +223,8 @@ impl Walk<'_> {
         let mut outcome = Outcome::default();
         let shown = meta::quote(place);
         let fail = |why: String| FieldError::invalid(self.whole(), "", why);
-        let each = |nodes: &[Node]| -> Vec<Outcome> {
-            nodes.iter().map(|node| self.value(node, value, old, place)).collect()
-        };
+        let each =
+            |nodes: &[Node]| -> Vec<Outcome> { nodes.iter().map(|node| self.value(node, value, old, place)).collect() };
         if !checks.any_of.is_empty() {
             let all = each(&checks.any_of);
             match all.iter().position(|one| one.errors.is_empty()) {
@@ -255,7 +266,9 @@ impl Walk<'_> {
         if let Some(not) = &checks.not
             && self.value(not, value, old, place).errors.is_empty()
         {
-            outcome.errors.push(fail(format!("{shown} must not validate the schema (not)")));
+            outcome
+                .errors
+                .push(fail(format!("{shown} must not validate the schema (not)")));
         }
         outcome.checks += 1;
         outcome
@@ -319,17 +332,17 @@ mod tests {
 
     fn schema() -> Value {
         json!({"type": "object", "required": ["spec"], "properties": {"spec": {"type": "object",
-            "required": ["cron"],
-            "properties": {
-                "cron": {"type": "string", "pattern": "^(\\d+|\\*)$"},
-                "replicas": {"type": "integer", "minimum": 1, "maximum": 10},
-                "port": {"x-kubernetes-int-or-string": true},
-                "color": {"type": "string", "enum": ["red", "blue"]},
-                "list": {"type": "array", "maxItems": 1, "items": {"type": "string", "minLength": 2}},
-                "at": {"type": "string", "format": "date-time"},
-                "one": {"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}],
-                    "properties": {"a": {"type": "string"}, "b": {"type": "string"}}},
-            }}}})
+        "required": ["cron"],
+        "properties": {
+            "cron": {"type": "string", "pattern": "^(\\d+|\\*)$"},
+            "replicas": {"type": "integer", "minimum": 1, "maximum": 10},
+            "port": {"x-kubernetes-int-or-string": true},
+            "color": {"type": "string", "enum": ["red", "blue"]},
+            "list": {"type": "array", "maxItems": 1, "items": {"type": "string", "minLength": 2}},
+            "at": {"type": "string", "format": "date-time"},
+            "one": {"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}],
+                "properties": {"a": {"type": "string"}, "b": {"type": "string"}}},
+        }}}})
     }
 
     #[test]
@@ -350,7 +363,10 @@ mod tests {
                 "spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10",
             ]
         );
-        assert_eq!(told(&schema(), &json!({"spec": {}}), None), ["spec.cron: Required value"]);
+        assert_eq!(
+            told(&schema(), &json!({"spec": {}}), None),
+            ["spec.cron: Required value"]
+        );
         assert_eq!(told(&schema(), &json!({}), None), ["spec: Required value"]);
     }
 

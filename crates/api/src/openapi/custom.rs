@@ -78,7 +78,9 @@ fn kind_of(resource: &Resource, kind: &str) -> Value {
 /// Objects inside of the object have kind, version and metadata, too.
 fn add_embedded(schema: &mut Value, schemas: &mut Schemas) {
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.values_mut().for_each(|property| add_whole(property, schemas));
+        properties
+            .values_mut()
+            .for_each(|property| add_whole(property, schemas));
     }
     for key in ["items", "additionalProperties"] {
         if let Some(inner) = schema.get_mut(key).filter(|inner| inner.is_object()) {
@@ -104,7 +106,11 @@ fn add_whole(schema: &mut Value, schemas: &mut Schemas) {
     }
     let metadata = schemas.reference(OBJECT_META);
     properties["metadata"] = json!({"description": METADATA_IS, "allOf": [metadata]});
-    let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let required = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let mut required: Vec<Value> = required;
     for name in ["apiVersion", "kind"] {
         if !required.iter().any(|have| have == name) {

@@ -120,7 +120,11 @@ impl Writer<'_> {
         let ty = subresource.map_or(resource.ty, |subresource| subresource.ty);
         // The scale of a custom resource is a built-in type.
         let is_custom = resource.custom.is_some() && kind.kind == resource.kind;
-        let schema = if is_custom { resource.schema() } else { Schema::builtin() };
+        let schema = if is_custom {
+            resource.schema()
+        } else {
+            Schema::builtin()
+        };
         let name = schema
             .get_struct(ty)
             .map(|body| body.name.to_string())

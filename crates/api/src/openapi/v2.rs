@@ -27,7 +27,11 @@ pub fn json(catalog: &Catalog, server_version: &str, describe: impl Fn(&mut Map<
     out.extend_from_slice(&paths);
     out.extend_from_slice(b"},\"definitions\":{");
     out.extend_from_slice(&definitions);
-    let rest = format!("}},\"securityDefinitions\":{},\"security\":{}}}", security_definitions(), security());
+    let rest = format!(
+        "}},\"securityDefinitions\":{},\"security\":{}}}",
+        security_definitions(),
+        security()
+    );
     out.extend_from_slice(rest.as_bytes());
     out
 }
@@ -170,7 +174,11 @@ fn operation(three: &Value) -> Value {
     }
     let mut all = parameters(&three["parameters"]);
     let body = three["requestBody"]["content"].as_object();
-    let consumes: Vec<&str> = body.into_iter().flatten().map(|(media_type, _)| media_type.as_str()).collect();
+    let consumes: Vec<&str> = body
+        .into_iter()
+        .flatten()
+        .map(|(media_type, _)| media_type.as_str())
+        .collect();
     if let Some((_, content)) = body.and_then(|body| body.iter().next()) {
         let mut schema = content["schema"].clone();
         convert(&mut schema);
@@ -182,7 +190,10 @@ fn operation(three: &Value) -> Value {
             all.insert(0, parameter);
         }
     }
-    two.insert("consumes".to_owned(), json!(if consumes.is_empty() { vec!["*/*"] } else { consumes }));
+    two.insert(
+        "consumes".to_owned(),
+        json!(if consumes.is_empty() { vec!["*/*"] } else { consumes }),
+    );
     let (mut produces, mut responses) = (BTreeSet::new(), Map::new());
     for (code, response) in three["responses"].as_object().into_iter().flatten() {
         let mut told = json!({"description": response["description"]});
@@ -246,6 +257,9 @@ mod tests {
         let named = gnostic::tests::fields(&definitions.1);
         assert_eq!(named.len(), whole["definitions"].as_object().unwrap().len());
         let paths = document.iter().find(|(tag, _)| *tag == 8).unwrap();
-        assert_eq!(gnostic::tests::fields(&paths.1).len(), whole["paths"].as_object().unwrap().len());
+        assert_eq!(
+            gnostic::tests::fields(&paths.1).len(),
+            whole["paths"].as_object().unwrap().len()
+        );
     }
 }

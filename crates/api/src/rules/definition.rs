@@ -142,7 +142,11 @@ impl Rules for CustomResourceDefinition {
         let mut errors = Errors::default();
         metadata::plain_update(object, old, &mut errors);
         let at = Path::new("status");
-        names(object.at("status").at("acceptedNames"), &at.child("acceptedNames"), &mut errors);
+        names(
+            object.at("status").at("acceptedNames"),
+            &at.child("acceptedNames"),
+            &mut errors,
+        );
         errors.0
     }
 
@@ -211,11 +215,19 @@ fn spec(spec: &Value, errors: &mut Errors) {
 
 /// What all versions have alike is told once, of the definition as a whole.
 fn each_version(versions: &[Value], spec: &Path<'_>, errors: &mut Errors) {
-    let alike = |key: &str| versions.iter().all(|version| same(version.at(key), versions[0].at(key)));
+    let alike = |key: &str| {
+        versions
+            .iter()
+            .all(|version| same(version.at(key), versions[0].at(key)))
+    };
     let all = spec.child("versions");
     let (one_schema, one_sub, one_columns) = match versions.is_empty() {
         true => return,
-        false => (alike("schema"), alike("subresources"), alike("additionalPrinterColumns")),
+        false => (
+            alike("schema"),
+            alike("subresources"),
+            alike("additionalPrinterColumns"),
+        ),
     };
     for (index, version) in versions.iter().enumerate() {
         let at = all.index(index);
@@ -285,7 +297,12 @@ fn subresources(subresources: &Value, at: &Path<'_>, errors: &mut Errors) {
         return;
     }
     for (key, name, prefix, why) in [
-        ("specReplicasPath", "scale.specReplicasPath", ".spec.", "should be a json path under .spec"),
+        (
+            "specReplicasPath",
+            "scale.specReplicasPath",
+            ".spec.",
+            "should be a json path under .spec",
+        ),
         (
             "statusReplicasPath",
             "scale.statusReplicasPath",

@@ -62,7 +62,8 @@ impl Controller {
     /// Looks at what the API has whenever the definitions of custom resources change.
     pub(crate) async fn follow(&self) {
         let definitions = self.watched.lock().informers.iter().find_map(|(kind, informer)| {
-            let is_it = kind.kind == "CustomResourceDefinition" && kind.api_version.starts_with("apiextensions.k8s.io/");
+            let is_it =
+                kind.kind == "CustomResourceDefinition" && kind.api_version.starts_with("apiextensions.k8s.io/");
             is_it.then(|| informer.clone())
         });
         let Some(definitions) = definitions else { return };
@@ -81,10 +82,13 @@ impl Controller {
     async fn discover(&self) -> Result<(), kube::Error> {
         let resources = discover::resources(&self.writer).await?;
         let verbs = ["list", "watch", "delete"];
-        let is_watched = |resource: &&Resource| {
-            verbs.iter().all(|verb| resource.can(verb)) && resource.kind.plural != "events"
-        };
-        let wanted: HashSet<Kind> = resources.iter().filter(is_watched).map(|one| one.kind.clone()).collect();
+        let is_watched =
+            |resource: &&Resource| verbs.iter().all(|verb| resource.can(verb)) && resource.kind.plural != "events";
+        let wanted: HashSet<Kind> = resources
+            .iter()
+            .filter(is_watched)
+            .map(|one| one.kind.clone())
+            .collect();
         let mut watched = self.watched.lock();
         watched.informers.retain(|kind, _| wanted.contains(kind));
         for kind in wanted {
@@ -94,7 +98,10 @@ impl Controller {
             }
         }
         let name = |resource: &Resource| (resource.kind.api_version.clone(), resource.kind.kind.clone());
-        watched.kinds = resources.into_iter().map(|resource| (name(&resource), resource)).collect();
+        watched.kinds = resources
+            .into_iter()
+            .map(|resource| (name(&resource), resource))
+            .collect();
         Ok(())
     }
 

@@ -49,17 +49,22 @@ pub(crate) fn serve(core: &Core, rest: &[&str], parts: &Parts, query: &Query) ->
 fn two(documents: &Documents, parts: &Parts) -> Result<Response<Body>, Status> {
     let (catalog, own) = (&documents.catalog, version::git_version());
     let accept = parts.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let accept = accept.filter(|accept| !accept.trim().is_empty()).unwrap_or("application/json");
-    let media_types = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+    let accept = accept
+        .filter(|accept| !accept.trim().is_empty())
+        .unwrap_or("application/json");
+    let media_types = accept
+        .split(',')
+        .map(|range| range.split(';').next().unwrap_or_default().trim());
     for media_type in media_types {
         let document = match media_type {
             "application/json" | "*/*" | "application/*" => {
                 documents.get("v2/json", || Some(v2::json(catalog, &own, descriptions::describe)))
             }
             // The second is the old name of the same.
-            PROTOBUF | "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" => {
-                documents.get("v2/protobuf", || Some(v2::protobuf(catalog, &own, descriptions::describe)))
-            }
+            PROTOBUF | "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" => documents
+                .get("v2/protobuf", || {
+                    Some(v2::protobuf(catalog, &own, descriptions::describe))
+                }),
             _ => continue,
         };
         let content_type = if media_type.ends_with("+protobuf") {
@@ -74,7 +79,9 @@ fn two(documents: &Documents, parts: &Parts) -> Result<Response<Body>, Status> {
 }
 
 fn described(mut document: Value) -> Option<Vec<u8>> {
-    let schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+    let schemas = document
+        .pointer_mut("/components/schemas")
+        .and_then(Value::as_object_mut);
     schemas.into_iter().for_each(descriptions::describe);
     serde_json::to_vec(&document).ok()
 }

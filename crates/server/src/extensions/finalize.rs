@@ -51,7 +51,10 @@ async fn end(core: &Arc<Core>, name: &str) -> Result<(), Status> {
     };
     change(core, name, "/status", progress(reason, message, "False")).await?;
     change(core, name, "", |definition| {
-        let all = definition["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        let all = definition["metadata"]["finalizers"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let rest: Vec<Value> = all.into_iter().filter(|finalizer| finalizer != plan::CLEANUP).collect();
         json!({"metadata": {"finalizers": rest}})
     })

@@ -60,7 +60,9 @@ pub(crate) async fn start(core: &Arc<Core>) -> Result<(), Status> {
 }
 
 async fn follow(core: Arc<Core>) {
-    let Some(kind) = core.kinds.any(GROUP, PLURAL).cloned() else { return };
+    let Some(kind) = core.kinds.any(GROUP, PLURAL).cloned() else {
+        return;
+    };
     let Ok(cache) = kind.cache() else { return };
     loop {
         let Ok((_, mut watcher)) = cache.list_and_watch(watch::Selection::default()) else {
@@ -157,7 +159,11 @@ async fn install(core: &Core, state: &mut State, one: &Definition, wanted: &Valu
     let terminating = wanted["metadata"].get("deletionTimestamp").is_some();
     let text = json!([wanted["spec"], wanted["status"]["acceptedNames"], terminating]).to_string();
     let origin: [u8; 32] = Sha256::digest(text).into();
-    if state.installed.get(name).is_some_and(|installed| installed.origin == origin) {
+    if state
+        .installed
+        .get(name)
+        .is_some_and(|installed| installed.origin == origin)
+    {
         return Ok(());
     }
     let rows = api::custom::resources(wanted, &one.stored);

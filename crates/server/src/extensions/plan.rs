@@ -22,7 +22,13 @@ pub(super) fn status(definition: &Value, others: &[&Value]) -> Option<Value> {
     let was_established = is_true(definition, "Established");
     match conflict {
         None => {
-            set(&mut status, "NamesAccepted", "True", "NoConflicts", "no conflicts found");
+            set(
+                &mut status,
+                "NamesAccepted",
+                "True",
+                "NoConflicts",
+                "no conflicts found",
+            );
             let why = "the initial names have been accepted";
             set(&mut status, "Established", "True", "InitialNamesAccepted", why);
         }
@@ -58,7 +64,9 @@ pub(super) fn set(status: &mut Value, condition: &str, is: &str, reason: &str, m
     if !status["conditions"].is_array() {
         status["conditions"] = json!([]);
     }
-    let Some(all) = status["conditions"].as_array_mut() else { return };
+    let Some(all) = status["conditions"].as_array_mut() else {
+        return;
+    };
     let now = meta::time::now();
     match all.iter_mut().find(|one| one["type"] == condition) {
         Some(one) => {
@@ -69,8 +77,10 @@ pub(super) fn set(status: &mut Value, condition: &str, is: &str, reason: &str, m
             one["reason"] = reason.into();
             one["message"] = message.into();
         }
-        None => all.push(json!({"type": condition, "status": is, "reason": reason, "message": message,
-            "lastTransitionTime": now})),
+        None => all.push(
+            json!({"type": condition, "status": is, "reason": reason, "message": message,
+            "lastTransitionTime": now}),
+        ),
     }
 }
 
@@ -191,11 +201,17 @@ mod tests {
         let second = definition("bars", "Foo", "f");
         let made = status(&second, &[&first]).unwrap();
         let accepted = condition(&made, "NamesAccepted");
-        assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("ListKindConflict")));
+        assert_eq!(
+            (&accepted["status"], &accepted["reason"]),
+            (&json!("False"), &json!("ListKindConflict"))
+        );
         assert_eq!(made["acceptedNames"]["plural"], "bars");
         assert_eq!(made["acceptedNames"].get("kind"), None);
         assert_eq!(condition(&made, "Established")["reason"], "NotAccepted");
         let other_group = json!({"spec": {"group": "other.example.com", "names": second["spec"]["names"]}});
-        assert_eq!(condition(&status(&other_group, &[&first]).unwrap(), "NamesAccepted")["status"], "True");
+        assert_eq!(
+            condition(&status(&other_group, &[&first]).unwrap(), "NamesAccepted")["status"],
+            "True"
+        );
     }
 }

@@ -99,7 +99,9 @@ pub(crate) fn patched(
             Ok(patched.value)
         }
         Format::Merge => merge::merge_patch(current, patch).map_err(Status::from),
-        Format::Strategic => merge::strategic(call.kind.row.schema(), call.kind.row.ty, current, patch).map_err(Status::from),
+        Format::Strategic => {
+            merge::strategic(call.kind.row.schema(), call.kind.row.ty, current, patch).map_err(Status::from)
+        }
         Format::Apply => Err(Status::internal("an apply is no other patch")),
     }
 }

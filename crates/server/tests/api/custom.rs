@@ -63,8 +63,14 @@ async fn until(world: &World, path: &str, what: impl Fn(u16, &Value) -> bool) ->
 async fn defined() -> World {
     let world = World::new().await;
     world.post(DEFINITIONS, &definition()).await.expect(201);
-    let established = |_: u16, object: &Value| condition(object, "Established").is_some_and(|one| one["status"] == "True");
-    until(&world, &format!("{DEFINITIONS}/crontabs.stable.example.com"), established).await;
+    let established =
+        |_: u16, object: &Value| condition(object, "Established").is_some_and(|one| one["status"] == "True");
+    until(
+        &world,
+        &format!("{DEFINITIONS}/crontabs.stable.example.com"),
+        established,
+    )
+    .await;
     world
 }
 
@@ -111,18 +117,31 @@ async fn objects_are_pruned_defaulted_and_validated() {
          spec.replicas in body should be less than or equal to 10]"
     );
     let missing = world.post(TABS, &tab("b", json!({}))).await.expect(422);
-    assert!(missing["message"].as_str().unwrap().contains("spec.cronSpec: Required value"), "{missing}");
+    assert!(
+        missing["message"]
+            .as_str()
+            .unwrap()
+            .contains("spec.cronSpec: Required value"),
+        "{missing}"
+    );
 
     let strict = format!("{TABS}?fieldValidation=Strict");
     let unknown = tab("b", json!({"cronSpec": "* * * * */5", "other": 1}));
     let refused = world.post(&strict, &unknown).await.expect(400);
     assert!(
-        refused["message"].as_str().unwrap().contains("strict decoding error: unknown field \"spec.other\""),
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("strict decoding error: unknown field \"spec.other\""),
         "{refused}"
     );
 
     let protobuf = world
-        .get_as(User::admin(), &format!("{TABS}/a"), "application/vnd.kubernetes.protobuf")
+        .get_as(
+            User::admin(),
+            &format!("{TABS}/a"),
+            "application/vnd.kubernetes.protobuf",
+        )
         .await;
     assert_eq!(protobuf.code, 406);
     let strategic = json!({"spec": {"replicas": 2}});
@@ -167,7 +186,10 @@ async fn status_and_scale_have_their_own_ends() {
         .patch("merge-patch+json", &format!("{path}/status"), &status)
         .await
         .expect(200);
-    assert_eq!((&patched["spec"]["replicas"], &patched["status"]["replicas"]), (&json!(1), &json!(3)));
+    assert_eq!(
+        (&patched["spec"]["replicas"], &patched["status"]["replicas"]),
+        (&json!(1), &json!(3))
+    );
     assert_eq!(patched["metadata"]["generation"], 1);
     let scale = world.get(&format!("{path}/scale")).await.expect(200);
     assert_eq!(
@@ -175,11 +197,18 @@ async fn status_and_scale_have_their_own_ends() {
         (&json!("Scale"), &json!(1), &json!({"replicas": 3, "selector": "a=b"}))
     );
     world
-        .patch("merge-patch+json", &format!("{path}/scale"), &json!({"spec": {"replicas": 4}}))
+        .patch(
+            "merge-patch+json",
+            &format!("{path}/scale"),
+            &json!({"spec": {"replicas": 4}}),
+        )
         .await
         .expect(200);
     let now = world.get(&path).await.expect(200);
-    assert_eq!((&now["spec"]["replicas"], &now["metadata"]["generation"]), (&json!(4), &json!(2)));
+    assert_eq!(
+        (&now["spec"]["replicas"], &now["metadata"]["generation"]),
+        (&json!(4), &json!(2))
+    );
 }
 
 #[tokio::test]
@@ -191,19 +220,33 @@ async fn apply_merges_by_the_definitions_keys() {
         let world = &world;
         async move {
             world
-                .write(User::admin(), Method::PATCH, &path, "application/apply-patch+yaml", &tab("a", spec))
+                .write(
+                    User::admin(),
+                    Method::PATCH,
+                    &path,
+                    "application/apply-patch+yaml",
+                    &tab("a", spec),
+                )
                 .await
         }
     };
     let one = json!({"cronSpec": "* * * * */5", "ports": [{"name": "x", "port": 1}]});
     apply("one", one).await.expect(201);
-    let both = apply("two", json!({"ports": [{"name": "y", "port": "http"}]})).await.expect(200);
+    let both = apply("two", json!({"ports": [{"name": "y", "port": "http"}]}))
+        .await
+        .expect(200);
     assert_eq!(
         both["spec"]["ports"],
         json!([{"name": "x", "port": 1}, {"name": "y", "port": "http"}])
     );
     let conflict = apply("two", json!({"cronSpec": "1 * * * */5"})).await.expect(409);
-    assert!(conflict["message"].as_str().unwrap().contains("conflict with \"one\": .spec.cronSpec"), "{conflict}");
+    assert!(
+        conflict["message"]
+            .as_str()
+            .unwrap()
+            .contains("conflict with \"one\": .spec.cronSpec"),
+        "{conflict}"
+    );
 }
 
 #[tokio::test]
@@ -223,11 +266,20 @@ async fn tables_and_selections_are_the_definitions() {
         .collect();
     assert_eq!(heads, ["Name", "Spec", "Age"]);
     assert_eq!(table["rows"][0]["cells"][1], "* * * * */5");
-    let red = world.get(&format!("{TABS}?fieldSelector=spec.color%3Dred")).await.expect(200);
+    let red = world
+        .get(&format!("{TABS}?fieldSelector=spec.color%3Dred"))
+        .await
+        .expect(200);
     assert_eq!(red["items"].as_array().unwrap().len(), 1);
     assert_eq!(red["kind"], "CronTabList");
-    let wrong = world.get(&format!("{TABS}?fieldSelector=spec.replicas%3D1")).await.expect(400);
-    assert_eq!(wrong["message"], "field label \"spec.replicas\" not supported for CronTab");
+    let wrong = world
+        .get(&format!("{TABS}?fieldSelector=spec.replicas%3D1"))
+        .await
+        .expect(400);
+    assert_eq!(
+        wrong["message"],
+        "field label \"spec.replicas\" not supported for CronTab"
+    );
 }
 
 #[tokio::test]
@@ -236,7 +288,10 @@ async fn a_definition_goes_with_all_its_objects() {
     let mut held = tab("held", json!({"cronSpec": "* * * * */5"}));
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     world.post(TABS, &held).await.expect(201);
-    world.post(TABS, &tab("free", json!({"cronSpec": "* * * * */5"}))).await.expect(201);
+    world
+        .post(TABS, &tab("free", json!({"cronSpec": "* * * * */5"})))
+        .await
+        .expect(201);
     let path = format!("{DEFINITIONS}/crontabs.stable.example.com");
     let marked = world.delete(&path).await.expect(200);
     assert_eq!(
@@ -252,7 +307,11 @@ async fn a_definition_goes_with_all_its_objects() {
     let new = tab("new", json!({"cronSpec": "* * * * */5"}));
     world.post(TABS, &new).await.expect(405);
     world
-        .patch("merge-patch+json", &format!("{TABS}/held"), &json!({"metadata": {"finalizers": null}}))
+        .patch(
+            "merge-patch+json",
+            &format!("{TABS}/held"),
+            &json!({"metadata": {"finalizers": null}}),
+        )
         .await
         .expect(200);
     until(&world, &path, |code, _| code == 404).await;
@@ -271,7 +330,9 @@ async fn a_definition_that_makes_no_sense_is_refused() {
     let refused = world.post(DEFINITIONS, &wrong).await.expect(422);
     let message = refused["message"].as_str().unwrap();
     assert!(
-        message.contains("metadata.name: Invalid value: \"other.stable.example.com\": must be spec.names.plural+\".\"+spec.group"),
+        message.contains(
+            "metadata.name: Invalid value: \"other.stable.example.com\": must be spec.names.plural+\".\"+spec.group"
+        ),
         "{message}"
     );
     assert!(
@@ -293,9 +354,15 @@ async fn two_definitions_can_not_have_one_name() {
     let path = format!("{DEFINITIONS}/crons.stable.example.com");
     let refused = until(&world, &path, |_, object| condition(object, "NamesAccepted").is_some()).await;
     let accepted = condition(&refused, "NamesAccepted").unwrap();
-    assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("ListKindConflict")));
+    assert_eq!(
+        (&accepted["status"], &accepted["reason"]),
+        (&json!("False"), &json!("ListKindConflict"))
+    );
     assert_eq!(world.get("/apis/stable.example.com/v1/crons").await.code, 404);
-    world.delete(&format!("{DEFINITIONS}/crontabs.stable.example.com")).await.expect(200);
+    world
+        .delete(&format!("{DEFINITIONS}/crontabs.stable.example.com"))
+        .await
+        .expect(200);
     until(&world, &path, |_, object| {
         condition(object, "Established").is_some_and(|one| one["status"] == "True")
     })

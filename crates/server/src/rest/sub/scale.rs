@@ -135,7 +135,9 @@ fn of(call: &Call, object: &Value) -> Value {
         scale["spec"]["replicas"] = replicas.into();
     }
     let selector = match (custom, call.kind.resource.resource.as_str()) {
-        (Some(paths), _) => at(object, &paths.label_selector).and_then(Value::as_str).map(str::to_owned),
+        (Some(paths), _) => at(object, &paths.label_selector)
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         (None, "replicationcontrollers") => object.pointer("/spec/selector").map(map_text),
         (None, _) => meta::labels::Selector::from_label_selector(object.pointer("/spec/selector"))
             .ok()

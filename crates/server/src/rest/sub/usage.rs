@@ -30,7 +30,7 @@ pub(super) async fn metrics(call: &Call) -> Result<Answer, Status> {
     let of_nodes = call.kind.resource.resource == "nodes";
     let about = call.core.kinds.find("", "v1", &call.kind.resource.resource);
     let about = about.ok_or_else(Status::no_such_resource)?;
-    let objects = selected(call, about)?;
+    let objects = selected(call, &about)?;
     let node_of = |object: &Value| match of_nodes {
         true => object::name(object).to_owned(),
         false => text(object, &["spec", "nodeName"]).to_owned(),
