@@ -1,12 +1,13 @@
 //! What `gantry up` says on a machine that lacks something: one line with the remedy, exit code 1, nothing left behind.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use testkit::cluster::{Cluster, output};
 use testkit::leaks::Snapshot;
 
+use crate::disk::SmallDisk;
 use crate::stage;
 
 /// A command that must be refused: it says one line with each of these in it, and leaves the machine as it was.
@@ -97,38 +98,18 @@ fn a_part_of_roots_power_is_missing() {
     refused(&cluster, &mut through(&without, &cluster), &says);
 }
 
-/// A small file system of its own, gone with the value.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf, options: &str) -> Self {
-        std::fs::create_dir_all(&at).unwrap();
-        let mut mount = Command::new("mount");
-        let mounted = output(mount.args(["-t", "tmpfs", "-o", options, "gantry-test"]).arg(&at));
-        assert!(mounted.status.success(), "{mounted:?}");
-        Self(at)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        output(Command::new("umount").arg("--lazy").arg(&self.0));
-    }
-}
-
 #[test]
 fn the_disk_is_full() {
     for (options, what) in [
         ("size=100m,nr_inodes=100", "files are left"),
         ("size=2m", "KiB are left"),
     ] {
-        let cluster = stage::cluster();
-        let disk = SmallDisk::mount(cluster.work().join("disk"), options);
-        let cluster = cluster.with_data(disk.0.join("deep/data"));
+        let disk = SmallDisk::mount(options);
+        let cluster = stage::cluster().with_data(disk.path().join("deep/data"));
         let says = [what, cluster.data().to_str().unwrap(), "--data-dir"];
         refused(&cluster, &mut cluster.up_command(), &says);
         assert_eq!(
-            std::fs::read_dir(&disk.0).unwrap().count(),
+            std::fs::read_dir(disk.path()).unwrap().count(),
             0,
             "directories on the way are left"
         );

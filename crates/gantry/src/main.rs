@@ -89,6 +89,8 @@ fn large(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_ansi(colours)
         .with_writer(std::io::stderr)
+        // Told by `eprintln!`, which panics in turn: a full disk must not end whoever has something to say.
+        .log_internal_errors(false)
         .init();
     busy(work)
 }

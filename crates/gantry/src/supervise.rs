@@ -5,6 +5,7 @@
 //! cost memory while nothing happens.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -108,7 +109,7 @@ impl Kept {
             Stage::Pause(_) => match start(instance, self.role) {
                 Ok((child, descriptor)) => self.stage = Stage::Own(child, descriptor, Instant::now()),
                 Err(error) => {
-                    eprintln!("gantry: starting the {}: {}", self.role.name(), one_line(&error));
+                    say(format_args!("starting the {}: {}", self.role.name(), one_line(&error)));
                     self.rest(false);
                 }
             },
@@ -144,10 +145,15 @@ impl Kept {
 
     fn ended(&self, status: std::io::Result<ExitStatus>) {
         match status {
-            Ok(status) => eprintln!("gantry: the {} ended: {status}", self.role.name()),
-            Err(error) => eprintln!("gantry: waiting for the {}: {error}", self.role.name()),
+            Ok(status) => say(format_args!("the {} ended: {status}", self.role.name())),
+            Err(error) => say(format_args!("waiting for the {}: {error}", self.role.name())),
         }
     }
+}
+
+/// A line for the log. `eprintln!` would end the process when the disk is full.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "gantry: {line}");
 }
 
 /// Sleeps until one of the two has ended or is to be started; true when told to end.

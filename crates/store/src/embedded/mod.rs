@@ -330,7 +330,24 @@ async fn on_disk<T: Send + 'static>(read: impl FnOnce() -> Result<T, Error> + Se
     tokio::task::spawn_blocking(read).await.unwrap_or(Err(Error::Closed))
 }
 
+/// Ends the process when its thread panics: without that thread every write would wait for ever, and who started the
+/// process can start it again.
+struct Vital;
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let run = move || {
+        let vital = Vital;
+        run();
+        drop(vital);
+    };
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map_err(|error| io_error("starting a thread", error))
 }
