@@ -18,6 +18,7 @@ pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Resu
         bootstrap: instance.bootstrap_kubeconfig(),
         // Others can't reach a loopback address; the node finds a better one itself.
         node_ip: Some(settings.advertise_address).filter(|address| !address.is_loopback()),
+        cluster_cidr: settings.pod_cidr,
         service_cidr: settings.service_cidr,
         cluster_domain: "cluster.local".to_string(),
         labels: Default::default(),

@@ -155,7 +155,7 @@ fn pod_side(index: u32, plan: &Plan<'_>) -> Messages {
 
 fn host_side(index: u32, plan: &Plan<'_>) -> Messages {
     let mut messages = Messages::default();
-    link::no_ipv6_address(&mut messages, index);
+    link::no_ipv6_address(&mut messages, index, plan.mtu);
     // A pod can't use another one's address. Replies to 127.0.0.1 come in here too; what pods send there themselves is
     // dropped by a rule.
     let settings = [
@@ -171,11 +171,8 @@ fn host_side(index: u32, plan: &Plan<'_>) -> Messages {
 
 fn route_to(link: u32, address: Ipv4Addr, source: Option<Ipv4Addr>) -> NewRoute {
     NewRoute {
-        destination: single(address),
-        link,
-        gateway: None,
         source,
-        mtu: None,
+        ..NewRoute::to(single(address), link)
     }
 }
 

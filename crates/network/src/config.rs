@@ -24,9 +24,12 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Addresses of this node's pods. The first host address becomes the node's own one among its pods.
     pub pod_cidr: Ipv4Net,
+    /// Addresses of the pods of all nodes, `pod_cidr` among them. What stays inside keeps its source.
+    pub cluster_cidr: Ipv4Net,
     /// Addresses of services.
     pub service_cidr: Ipv4Net,
-    /// The largest packet on pod links; without it, that of the host's default route.
+    /// The largest packet on pod links; without it, what the ways to the other nodes leave, or while there is none that
+    /// of the host's default route.
     pub mtu: Option<u32>,
 }
 
@@ -57,6 +60,11 @@ impl InstanceId {
         format!("{}{}", self.link_prefix(), base36(slot.0))
     }
 
+    /// The link through which packets to nodes beyond a router go.
+    pub(crate) fn tunnel(&self) -> String {
+        format!("g{}x", self.0)
+    }
+
     /// The group into which links are put to be deleted together: a number that nobody else is likely to use.
     pub(crate) fn doomed_group(&self) -> u32 {
         1 << 31 | u32::from_str_radix(&self.0, 36).unwrap_or_default()
@@ -75,8 +83,13 @@ pub(crate) const TABLE_PREFIX: &str = "gantry-";
 impl Config {
     /// The node's own address among its pods: what pods see when the host talks to them.
     pub fn node_address(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.pod_cidr.network()) + 1)
+        node_address(self.pod_cidr)
     }
+}
+
+/// The node's own address among its pods, by their range.
+pub(crate) fn node_address(pods: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(pods.network()) + 1)
 }
 
 impl fmt::Display for InstanceId {

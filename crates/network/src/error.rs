@@ -35,6 +35,14 @@ pub enum Error {
         /// The range of services.
         services: Ipv4Net,
     },
+    /// The node's range is not of the cluster's.
+    #[error("the node's pod range {pods} is not part of the cluster's, {cluster}: start the node with the cluster's --pod-cidr")]
+    ForeignPods {
+        /// The node's range.
+        pods: Ipv4Net,
+        /// The cluster's.
+        cluster: Ipv4Net,
+    },
     /// A range is too small to be of use.
     #[error("the range {0} is too small: a pod range needs at least 8 addresses, a service range 2")]
     SmallRange(Ipv4Net),

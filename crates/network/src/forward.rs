@@ -1,8 +1,10 @@
 //! The host's own forward policy: where it drops what nobody allowed (Docker sets it so), pods would reach nothing,
-//! and no accept in a table of ours would help. A pair of rules in the host's chain, into and out of our links, allows
-//! them; they bear a note by which they are found again and removed.
+//! and no accept in a table of ours would help. Rules in the host's chain allow what goes into and out of our links, and what is forwarded to pods of
+//! other nodes; they bear a note by which they are found again and removed.
 
-use crate::config::InstanceId;
+use ipnet::Ipv4Net;
+
+use crate::config::{Config, InstanceId};
 use crate::error::Error;
 use crate::netlink::{Refused, Socket};
 use crate::nft::{self, Batch, Chain, Rule, Target};
@@ -11,10 +13,13 @@ const HOOK_FORWARD: u32 = 2;
 /// IPv4 packets pass the chains of the families inet and ip.
 const FAMILIES: [u8; 2] = [1, 2];
 
-/// Allows this instance's links in each chain that drops by policy; one that has our rules already stays as it is.
-pub(crate) fn allow(netfilter: &mut Socket, instance: &InstanceId) -> Result<(), Error> {
+/// Allows this instance's packets in each chain that drops by policy; one that has our rules already stays as it is.
+pub(crate) fn allow(netfilter: &mut Socket, config: &Config) -> Result<(), Error> {
+    let instance = &config.instance;
+    let wanted = rules(instance, config.cluster_cidr);
     for chain in forward_chains(netfilter)?.into_iter().filter(|chain| chain.drops) {
-        if !own_rules(netfilter, &chain, instance)?.is_empty() {
+        let there = own_rules(netfilter, &chain, instance)?;
+        if there.len() == wanted.len() {
             continue;
         }
         tracing::info!(
@@ -22,17 +27,26 @@ pub(crate) fn allow(netfilter: &mut Socket, instance: &InstanceId) -> Result<(),
             chain = chain.name,
             "the host drops forwarded packets: allowing pods"
         );
-        let prefix = instance.link_prefix();
         let mut batch = Batch::of_family(chain.family, &chain.table);
-        for links in [
-            Rule::default().input_prefix(&prefix),
-            Rule::default().output_prefix(&prefix),
-        ] {
-            batch.first_rule(&chain.name, &links.then(Target::Accept), &note(instance));
+        there.iter().for_each(|handle| batch.delete_rule(&chain.name, *handle));
+        for rule in &wanted {
+            batch.first_rule(&chain.name, &rule.clone().then(Target::Accept), &note(instance));
         }
         batch.commit(netfilter).map_err(refused)?;
     }
     Ok(())
+}
+
+/// Connections to a node port may go on to a pod of another node: neither way touches a pod's link here. Their answers
+/// are known by the connection, since any stranger may claim a pod's address.
+fn rules(instance: &InstanceId, cluster: Ipv4Net) -> [Rule; 4] {
+    let prefix = instance.link_prefix();
+    [
+        Rule::default().input_prefix(&prefix),
+        Rule::default().output_prefix(&prefix),
+        Rule::default().for_ipv4().to(cluster, false),
+        Rule::default().for_ipv4().from(cluster, false).known_connection(),
+    ]
 }
 
 /// Takes our rules out again. All chains on the hook are looked at: the policy may have changed since.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ipnet::Ipv4Net;
 
 use crate::attach::{send, single};
-use crate::config::{Config, TABLE_PREFIX};
+use crate::config::{Config, TABLE_PREFIX, node_address};
 use crate::error::Error;
 use crate::layout;
 use crate::link::{self, NewRoute, ROUTE_PROTOCOL};
@@ -26,6 +26,8 @@ pub(crate) struct Note {
     pub(crate) layout: u32,
     pub(crate) pods: Ipv4Net,
     pub(crate) services: Ipv4Net,
+    /// The pods of all nodes.
+    pub(crate) cluster: Ipv4Net,
     pub(crate) state_dir: PathBuf,
     /// Forwarding was off before the first instance came: the last one that goes turns it off.
     pub(crate) forwarding_was_off: bool,
@@ -44,11 +46,12 @@ impl Note {
             layout,
             pods,
             services,
+            cluster,
             state_dir,
             forwarding_was_off,
         } = self;
         format!(
-            "{layout}\n{pods}\n{services}\n{}\n{}",
+            "{layout}\n{pods}\n{services}\n{cluster}\n{}\n{}",
             u8::from(*forwarding_was_off),
             state_dir.display()
         )
@@ -57,11 +60,16 @@ impl Note {
 
     fn from_bytes(bytes: &[u8]) -> Option<Note> {
         let text = std::str::from_utf8(bytes).ok()?;
-        let mut lines = text.splitn(5, '\n');
+        // The first layout knew of one node only.
+        let first = text.starts_with("1\n");
+        let mut lines = text.splitn(if first { 5 } else { 6 }, '\n');
+        let layout = lines.next()?.parse().ok()?;
+        let pods = lines.next()?.parse().ok()?;
         Some(Note {
-            layout: lines.next()?.parse().ok()?,
-            pods: lines.next()?.parse().ok()?,
+            layout,
+            pods,
             services: lines.next()?.parse().ok()?,
+            cluster: if first { pods } else { lines.next()?.parse().ok()? },
             forwarding_was_off: lines.next()? == "1",
             state_dir: PathBuf::from(lines.next()?),
         })
@@ -95,7 +103,8 @@ pub(crate) fn missing_nftables(what: &str, source: io::Error) -> Error {
     }
 }
 
-/// Refuses ranges that overlap anything of this host, but for the instance's own address, or of another instance.
+/// Refuses ranges that overlap anything of this host, but for the instance's own address, or of another instance. `pods`
+/// are those of all nodes.
 pub(crate) fn check_ranges(
     pods: Ipv4Net,
     services: Ipv4Net,
@@ -122,7 +131,7 @@ pub(crate) fn check_ranges(
     let addresses = link::addresses(route).map_err(listing("listing addresses"))?;
     for (range, flag, _) in ranges {
         for (other, note) in others.iter().filter_map(|other| Some((other, other.note.as_ref()?))) {
-            if let Some(with) = [note.pods, note.services]
+            if let Some(with) = [note.cluster, note.services]
                 .into_iter()
                 .find(|with| overlap(*with, range))
             {
@@ -159,6 +168,20 @@ pub(crate) fn check_ranges(
     Ok(())
 }
 
+/// Refuses a range of the node's own that can't be one.
+pub(crate) fn check_own_range(config: &Config) -> Result<(), Error> {
+    if !config.cluster_cidr.contains(&config.pod_cidr) {
+        return Err(Error::ForeignPods {
+            pods: config.pod_cidr,
+            cluster: config.cluster_cidr,
+        });
+    }
+    if config.pod_cidr.prefix_len() > 29 {
+        return Err(Error::SmallRange(config.pod_cidr));
+    }
+    Ok(())
+}
+
 fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
     one.contains(&other.network()) || other.contains(&one.network())
 }
@@ -187,6 +210,7 @@ pub(crate) fn note(config: &Config, instances: &[Instance]) -> Result<Note, Erro
     Ok(Note {
         layout: layout::VERSION,
         pods: config.pod_cidr,
+        cluster: config.cluster_cidr,
         services: config.service_cidr,
         state_dir: PathBuf::from(shortened(&config.state_dir)),
         forwarding_was_off: off || inherited,
@@ -219,8 +243,15 @@ pub(crate) fn set_up(config: &Config, route: &mut Socket, mtu: u32) -> Result<()
     // The loopback link of a fresh namespace is down, which is of interest to tests only.
     link::set_up(&mut messages, LOOPBACK, &[]);
     link::add_address(&mut messages, LOOPBACK, single(config.node_address()));
-    link::add_route(&mut messages, service_route(config.service_cidr, config, mtu));
-    link::add_route(&mut messages, nowhere(config.pod_cidr));
+    link::add_route(&mut messages, service_route(config, mtu));
+    link::add_route(&mut messages, nowhere(config.cluster_cidr));
+    send(route, &messages)
+}
+
+/// Has the host's own connections to services use packets that also fit the ways to other nodes.
+pub(crate) fn set_service_mtu(config: &Config, route: &mut Socket, mtu: u32) -> Result<(), Error> {
+    let mut messages = Messages::default();
+    link::add_route(&mut messages, service_route(config, mtu));
     send(route, &messages)
 }
 
@@ -230,47 +261,35 @@ fn write_forwarding(value: &str) -> Result<(), Error> {
 
 /// Packets to services must have a way, or the host's own connections would fail for want of a route before any rule
 /// saw them. Nothing takes this one: the destination is changed, or the packet refused.
-fn service_route(services: Ipv4Net, config: &Config, mtu: u32) -> NewRoute {
-    let source = Some(config.node_address());
+fn service_route(config: &Config, mtu: u32) -> NewRoute {
     NewRoute {
-        destination: services,
-        link: LOOPBACK,
-        gateway: None,
-        source,
+        source: Some(config.node_address()),
         mtu: Some(mtu),
+        ..NewRoute::to(config.service_cidr, LOOPBACK)
     }
 }
 
 /// Packets to a pod that isn't there must not leave by the default route; who sent them is told.
 fn nowhere(pods: Ipv4Net) -> NewRoute {
-    NewRoute {
-        destination: pods,
-        link: 0,
-        gateway: None,
-        source: None,
-        mtu: None,
-    }
+    NewRoute::to(pods, 0)
 }
 
 /// Removes what `set_up` made. Goes on after an error and returns all of them.
 pub(crate) fn tear_down(note: &Note, is_last: bool, route: &mut Socket) -> Vec<Error> {
     let mut errors = Vec::new();
-    let services = NewRoute {
-        destination: note.services,
-        link: LOOPBACK,
-        gateway: None,
-        source: None,
-        mtu: None,
-    };
-    let address = single(std::net::Ipv4Addr::from(u32::from(note.pods.network()) + 1));
-    let requests: [&dyn Fn(&mut Messages); 3] = [
-        &|messages| link::delete_route(messages, nowhere(note.pods)),
-        &|messages| link::delete_route(messages, services),
-        &|messages| link::delete_address(messages, LOOPBACK, address),
-    ];
-    for request in requests {
-        let mut messages = Messages::default();
-        request(&mut messages);
+    let address = single(node_address(note.pods));
+    let mut requests = vec![Messages::default(), Messages::default()];
+    link::delete_route(&mut requests[0], NewRoute::to(note.services, LOOPBACK));
+    link::delete_address(&mut requests[1], LOOPBACK, address);
+    match link::routes(route) {
+        Ok(routes) => requests.extend(routes.iter().filter(|found| found.is_within(note.cluster)).map(|found| {
+            let mut messages = Messages::default();
+            link::delete_route(&mut messages, found.as_new());
+            messages
+        })),
+        Err(source) => errors.push(Error::kernel("listing routes", source)),
+    }
+    for messages in requests {
         match route.transact(&messages) {
             Err(refused) if !gone(&refused.source) => errors.push(Error::kernel(refused.what, refused.source)),
             _ => {}
@@ -296,13 +315,16 @@ mod tests {
     #[test]
     fn a_note_is_read_as_written() {
         let note = Note {
-            layout: 1,
+            layout: 2,
             pods: "10.42.0.0/24".parse().unwrap(),
             services: "10.96.0.0/16".parse().unwrap(),
+            cluster: "10.42.0.0/16".parse().unwrap(),
             state_dir: PathBuf::from("/var/lib/x y"),
             forwarding_was_off: true,
         };
         assert_eq!(Note::from_bytes(&note.to_bytes()), Some(note));
         assert_eq!(Note::from_bytes(b"anything"), None);
+        let first = Note::from_bytes(b"1\n10.42.0.0/24\n10.96.0.0/16\n1\n/var/lib/x").unwrap();
+        assert_eq!((first.cluster, first.state_dir), (first.pods, PathBuf::from("/var/lib/x")));
     }
 }

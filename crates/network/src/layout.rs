@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use crate::error::Error;
+use crate::overlay;
 use crate::nft::types::{ADDRESS, NUMBER, PORT, PROTOCOL, kinds};
 use crate::nft::{Base, Batch, Map, Reg, Rule, Set, Target};
 
@@ -44,6 +45,8 @@ pub(crate) mod set {
     /// What came by these has its source changed, so that the answer comes back through this host.
     pub(crate) const MASQUERADED: &str = "masqueraded";
     pub(crate) const MASQUERADED_PORTS: &str = "masqueraded-ports";
+    /// Nodes from which packets come by the tunnel.
+    pub(crate) const TUNNEL_PEERS: &str = "tunnel-peers";
 }
 
 const ADDRESS_KEY: u32 = 12;
@@ -146,11 +149,18 @@ const SETS: &[Set] = &[
         kind: kinds(&[PROTOCOL, PORT]),
         map: Map::None,
     },
+    Set {
+        name: set::TUNNEL_PEERS,
+        key: 4,
+        kind: ADDRESS,
+        map: Map::None,
+    },
 ];
 
 /// The sets that services fill and a full reload empties first; what clients got used to stays.
 pub(crate) fn filled_sets() -> impl Iterator<Item = &'static str> {
-    SETS.iter().map(|set| set.name).filter(|name| *name != set::AFFINITY)
+    const OTHERS: [&str; 2] = [set::AFFINITY, set::TUNNEL_PEERS];
+    SETS.iter().map(|set| set.name).filter(|name| !OTHERS.contains(name))
 }
 
 /// Chains with fixed rules.
@@ -180,6 +190,8 @@ const PRIORITY_SOURCE: i32 = 100;
 /// What the fixed rules depend on.
 pub(crate) struct Layout<'a> {
     pub(crate) link_prefix: &'a str,
+    pub(crate) tunnel: &'a str,
+    /// The pods of all nodes.
     pub(crate) pods: Ipv4Net,
     pub(crate) services: Ipv4Net,
     pub(crate) node_address: Ipv4Addr,
@@ -203,10 +215,13 @@ pub(crate) fn make(batch: &mut Batch, layout: &Layout<'_>) {
     batch.chain(chain::FILTER_FORWARD, base("filter", HOOK_FORWARD, PRIORITY_FILTER));
     batch.chain(chain::FILTER_OUTPUT, base("filter", HOOK_OUTPUT, PRIORITY_FILTER));
     let rule = Rule::default;
-    // Pod links accept answers to 127.0.0.1; nothing else may come in by that door.
+    // Links of ours accept answers to 127.0.0.1; nothing else may come in by that door.
     let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-    let from_pods = rule().input_prefix(layout.link_prefix);
-    batch.rule(chain::RAW, &from_pods.to(loopback, false).then(Target::Drop));
+    let tunnel = format!("{}\0", layout.tunnel);
+    for links in [layout.link_prefix, &tunnel] {
+        let from_there = rule().input_prefix(links);
+        batch.rule(chain::RAW, &from_there.to(loopback, false).then(Target::Drop));
+    }
     destinations(batch, layout);
     remembering(batch);
     sources(batch, layout);
@@ -283,8 +298,9 @@ fn sources(batch: &mut Batch, layout: &Layout<'_>) {
         .destination_was_changed()
         .original_destination_address(Reg(0));
     batch.rule(name, &stranger.in_network(layout.services, false).then(change));
-    // Pod links have no address that could be taken.
-    let to_pods = rule().output_prefix(layout.link_prefix);
+    // Neither pod links nor the tunnel have an address that could be taken, and pods of other nodes know the way back
+    // to this one.
+    let to_pods = rule().to(layout.pods, false);
     batch.rule(chain::SOURCE, &to_pods.change_source(layout.node_address));
     batch.rule(chain::SOURCE, &rule().masquerade());
 }
@@ -293,6 +309,10 @@ fn sources(batch: &mut Batch, layout: &Layout<'_>) {
 fn filters(batch: &mut Batch, layout: &Layout<'_>) {
     let rule = Rule::default;
     let refuse = Target::Goto(chain::REFUSE);
+    // Whoever may send to the tunnel's port could else speak as any pod.
+    let stranger = rule().for_protocol(17).for_port(overlay::PORT).for_network(overlay::vni(layout.pods));
+    let stranger = stranger.source_address(Reg(0)).not_in_set(set::TUNNEL_PEERS, Reg(0));
+    batch.rule(chain::FILTER_INPUT, &stranger.then(Target::Drop));
     for name in [chain::FILTER_INPUT, chain::FILTER_FORWARD, chain::FILTER_OUTPUT] {
         batch.rule(name, &rule().known_connection().then(Target::Accept));
         batch.rule(

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 
 use ipnet::Ipv4Net;
 
@@ -17,7 +18,10 @@ const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDRESS_MODE_NONE: u8 = 1;
 const VETH_INFO_PEER: u16 = 1;
+const IPV6_SMALLEST_MTU: u32 = 1280;
 const RTAX_MTU: u16 = 2;
+/// The gateway is reached by the link itself, whatever the routes say.
+const ON_LINK: u32 = 4;
 
 /// Settings of one interface (`net.ipv4.conf.IF.*`) by their number.
 pub(crate) mod setting {
@@ -43,7 +47,38 @@ pub(crate) struct Link {
 pub(crate) struct Route {
     pub(crate) destination: Ipv4Net,
     pub(crate) link: Option<u32>,
+    pub(crate) gateway: Option<Ipv4Addr>,
+    pub(crate) source: Option<Ipv4Addr>,
+    pub(crate) mtu: Option<u32>,
     pub(crate) protocol: u8,
+}
+
+impl Route {
+    /// Whether it is one of ours and leads to a part of `range`.
+    pub(crate) fn is_within(&self, range: Ipv4Net) -> bool {
+        self.protocol == ROUTE_PROTOCOL && range.contains(&self.destination)
+    }
+
+    /// As a request: to delete it, or to compare.
+    pub(crate) fn as_new(&self) -> NewRoute {
+        NewRoute {
+            gateway: self.gateway,
+            source: self.source,
+            mtu: self.mtu,
+            ..NewRoute::to(self.destination, self.link.unwrap_or_default())
+        }
+    }
+}
+
+/// The way that the kernel would send a packet to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the address itself, on this link.
+    Link(u32),
+    /// To a router, on this link.
+    Router(u32),
+    /// Nowhere: the address is the host's own.
+    Own,
 }
 
 /// An IPv4 address of the host.
@@ -53,7 +88,7 @@ pub(crate) struct Address {
     pub(crate) link: u32,
 }
 
-fn link_header(index: u32, flags: u32) -> [u8; 16] {
+pub(crate) fn link_header(index: u32, flags: u32) -> [u8; 16] {
     let mut header = [0; 16];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
@@ -123,8 +158,12 @@ pub(crate) fn set_up(messages: &mut Messages, index: u32, settings: &[(u16, u32)
     );
 }
 
-/// Keeps the kernel from giving a link an IPv6 address by itself.
-pub(crate) fn no_ipv6_address(messages: &mut Messages, index: u32) {
+/// Keeps the kernel from giving a link an IPv6 address by itself. A link of too small packets has no IPv6, nor has any
+/// where the host was started without it; the kernel refuses to be asked then.
+pub(crate) fn no_ipv6_address(messages: &mut Messages, index: u32, mtu: u32) {
+    if mtu < IPV6_SMALLEST_MTU || !Path::new("/proc/net/if_inet6").exists() {
+        return;
+    }
     messages.push(
         libc::RTM_NEWLINK,
         ACK,
@@ -157,6 +196,20 @@ pub(crate) fn set_group(messages: &mut Messages, index: u32, group: u32) {
 pub(crate) fn delete_group(messages: &mut Messages, group: u32) {
     messages.push(libc::RTM_DELLINK, ACK, "deleting links", &link_header(0, 0), |link| {
         link.u32(libc::IFLA_GROUP, group);
+    });
+}
+
+/// Deletes one link.
+pub(crate) fn delete(messages: &mut Messages, index: u32) {
+    let what = format!("deleting the link {index}");
+    messages.push(libc::RTM_DELLINK, ACK, what, &link_header(index, 0), |_| {});
+}
+
+/// Sets the largest packet of a link.
+pub(crate) fn set_mtu(messages: &mut Messages, index: u32, mtu: u32) {
+    let what = format!("setting the MTU of link {index}");
+    messages.push(libc::RTM_NEWLINK, ACK, what, &link_header(index, 0), |link| {
+        link.u32(libc::IFLA_MTU, mtu);
     });
 }
 
@@ -207,7 +260,7 @@ pub(crate) fn add_neighbour(messages: &mut Messages, index: u32, address: Ipv4Ad
 }
 
 /// A route to be made or deleted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NewRoute {
     pub(crate) destination: Ipv4Net,
     /// 0: nowhere, which the sender is told.
@@ -215,6 +268,19 @@ pub(crate) struct NewRoute {
     pub(crate) gateway: Option<Ipv4Addr>,
     pub(crate) source: Option<Ipv4Addr>,
     pub(crate) mtu: Option<u32>,
+}
+
+impl NewRoute {
+    /// A plain route by a link.
+    pub(crate) fn to(destination: Ipv4Net, link: u32) -> NewRoute {
+        NewRoute {
+            destination,
+            link,
+            gateway: None,
+            source: None,
+            mtu: None,
+        }
+    }
 }
 
 /// Makes a route, or puts it in the place of ours to the same destination.
@@ -260,6 +326,10 @@ fn route_header(route: NewRoute) -> [u8; 12] {
     } else {
         libc::RTN_UNICAST
     };
+    // All gateways of ours are on the link that the route names; a pod's is there by a neighbour entry alone.
+    if route.gateway.is_some() {
+        header[8..12].copy_from_slice(&ON_LINK.to_ne_bytes());
+    }
     header
 }
 
@@ -280,15 +350,59 @@ fn route_body(body: &mut Attrs, route: NewRoute) {
 
 /// The link of a name, if there is one.
 pub(crate) fn find(socket: &mut Socket, name: &str) -> io::Result<Option<Link>> {
+    Ok(describe(socket, name)?.and_then(|body| read_link(&body)))
+}
+
+/// All that the kernel says about the link of a name: its header and attributes.
+pub(crate) fn describe(socket: &mut Socket, name: &str) -> io::Result<Option<Vec<u8>>> {
     let mut messages = Messages::default();
     messages.push(libc::RTM_GETLINK, 0, "looking for a link", &link_header(0, 0), |body| {
         body.text(libc::IFLA_IFNAME, name);
     });
     match socket.get(&messages) {
-        Ok(message) => Ok(read_link(&message.body)),
+        Ok(message) => Ok(Some(message.body)),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The way to an address, and the largest packet that it takes if the route says one; `None` when there is no way.
+pub(crate) fn way_to(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option<(Way, Option<u32>)>> {
+    let mut header = [0; 12];
+    header[0] = INET;
+    header[1] = 32;
+    let mut messages = Messages::default();
+    messages.push(libc::RTM_GETROUTE, 0, "looking for a route", &header, |body| {
+        body.bytes(libc::RTA_DST, &address.octets());
+    });
+    match socket.get(&messages) {
+        Ok(message) => Ok(read_way(&message.body)),
+        Err(error) if no_way(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn no_way(error: &io::Error) -> bool {
+    let codes = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+fn read_way(body: &[u8]) -> Option<(Way, Option<u32>)> {
+    let (kind, attributes) = (*body.get(7)?, body.get(12..)?);
+    let by_router = [libc::RTA_GATEWAY, libc::RTA_VIA]
+        .iter()
+        .any(|kind| attr(attributes, *kind).is_some());
+    let way = match (kind, attr(attributes, libc::RTA_OIF).and_then(number)) {
+        (libc::RTN_LOCAL, _) => Way::Own,
+        (libc::RTN_UNICAST, Some(link)) if by_router => Way::Router(link),
+        (libc::RTN_UNICAST, Some(link)) => Way::Link(link),
+        _ => return None,
+    };
+    Some((way, route_mtu(attributes)))
+}
+
+fn route_mtu(attributes: &[u8]) -> Option<u32> {
+    attr(attr(attributes, libc::RTA_METRICS)?, RTAX_MTU).and_then(number)
 }
 
 /// All links.
@@ -324,11 +438,15 @@ pub(crate) fn addresses(socket: &mut Socket) -> io::Result<Vec<Address>> {
     Ok(found.iter().filter_map(|message| read_address(&message.body)).collect())
 }
 
+/// The name in a message about a link.
+pub(crate) fn name_of(body: &[u8]) -> Option<String> {
+    let name = String::from_utf8_lossy(attr(body.get(16..)?, libc::IFLA_IFNAME)?);
+    Some(name.trim_end_matches('\0').to_owned())
+}
+
 fn read_link(body: &[u8]) -> Option<Link> {
     let attributes = body.get(16..)?;
-    let name = String::from_utf8_lossy(attr(attributes, libc::IFLA_IFNAME)?)
-        .trim_end_matches('\0')
-        .to_owned();
+    let name = name_of(body)?;
     let mtu = attr(attributes, libc::IFLA_MTU).and_then(number).unwrap_or(1500);
     Some(Link {
         index: number(body.get(4..8)?)?,
@@ -354,6 +472,9 @@ fn read_route(body: &[u8]) -> Option<Route> {
     Some(Route {
         destination: Ipv4Net::new(destination, prefix).ok()?,
         link,
+        gateway: attr(attributes, libc::RTA_GATEWAY).and_then(ipv4),
+        source: attr(attributes, libc::RTA_PREFSRC).and_then(ipv4),
+        mtu: route_mtu(attributes),
         protocol,
     })
 }
@@ -369,10 +490,10 @@ fn read_address(body: &[u8]) -> Option<Address> {
     })
 }
 
-fn number(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn number(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
 }
 
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
+pub(crate) fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(..4)?).ok()?))
 }

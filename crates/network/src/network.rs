@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ipnet::Ipv4Net;
@@ -20,6 +21,7 @@ use crate::layout::{self, Layout};
 use crate::ledger::Ledger;
 use crate::netlink::Socket;
 use crate::nft::{self, Batch};
+use crate::overlay::{self, Peer, Reached};
 use crate::services::{Applied, Services};
 use crate::table::ServiceTable;
 use crate::{conntrack, forward, link};
@@ -27,7 +29,7 @@ use crate::{conntrack, forward, link};
 /// The network of one instance. It stays as it is when this value is dropped: the next `open` finds it.
 pub struct Network {
     config: Config,
-    mtu: u32,
+    mtu: AtomicU32,
     route: Mutex<Socket>,
     netfilter: Mutex<Socket>,
     ledger: Mutex<Ledger>,
@@ -93,7 +95,8 @@ impl Network {
         let instances = host::instances(&mut netfilter)?;
         let others: Vec<&Instance> = instances.iter().filter(|i| i.id != config.instance.as_str()).collect();
         let own = Some(config.node_address());
-        host::check_ranges(config.pod_cidr, config.service_cidr, own, &mut route, &others)?;
+        host::check_own_range(&config)?;
+        host::check_ranges(config.cluster_cidr, config.service_cidr, own, &mut route, &others)?;
         let mtu = match config.mtu {
             Some(mtu) => mtu,
             None => host::default_mtu(&mut route)?,
@@ -105,7 +108,7 @@ impl Network {
         let note = host::note(&config, &instances)?;
         if let Some(old) = old
             .as_ref()
-            .filter(|old| (old.pods, old.services) != (note.pods, note.services))
+            .filter(|old| (old.pods, old.services, old.cluster) != (note.pods, note.services, note.cluster))
         {
             host::tear_down(old, false, &mut route)
                 .into_iter()
@@ -115,9 +118,9 @@ impl Network {
         let ledger = Ledger::open(&config.state_dir, config.pod_cidr)?;
         let chains = make_table(&mut netfilter, &config, &note, old.as_ref())?;
         host::set_up(&config, &mut route, mtu)?;
-        forward::allow(&mut netfilter, &config.instance)?;
+        forward::allow(&mut netfilter, &config)?;
         let network = Network {
-            mtu,
+            mtu: AtomicU32::new(mtu),
             reaper: start_reaper(config.instance.doomed_group())?,
             route: Mutex::new(route),
             netfilter: Mutex::new(netfilter),
@@ -149,7 +152,7 @@ impl Network {
             address,
             node_address: self.config.node_address(),
             namespace,
-            mtu: self.mtu,
+            mtu: self.mtu(),
         };
         let made = attach::make(&mut self.route.lock(), &plan).and_then(|()| self.ledger.lock().complete(slot));
         if let Err(error) = made {
@@ -184,10 +187,27 @@ impl Network {
             .apply(&mut self.netfilter.lock(), &mut self.route.lock(), table)
     }
 
+    /// Makes the pods of exactly these other nodes reachable, by routes on a common link or through a tunnel where a
+    /// router is between. `own` is the address by which they know this node. Call it again when they change, and when
+    /// `HostChanges` says that the host's own routes did.
+    pub fn set_peers(&self, own: IpAddr, peers: &[Peer]) -> Result<Reached, Error> {
+        let (mut route, mut netfilter) = (self.route.lock(), self.netfilter.lock());
+        let reached = overlay::set_peers(&self.config, &mut route, &mut netfilter, own, peers)?;
+        let mtu = match self.config.mtu {
+            Some(mtu) => mtu,
+            None => reached.mtu.map_or_else(|| host::default_mtu(&mut route), Ok)?,
+        };
+        // Pods that are there keep theirs: the host tells them when a packet is too large for the way it goes.
+        if self.mtu.swap(mtu, Ordering::Relaxed) != mtu {
+            host::set_service_mtu(&self.config, &mut route, mtu)?;
+        }
+        Ok(reached)
+    }
+
     /// Looks again whether the host's forward policy lets pods through, and sees to it. Other programs that load
     /// their rules anew throw ours away.
     pub fn check_forwarding(&self) -> Result<(), Error> {
-        forward::allow(&mut self.netfilter.lock(), &self.config.instance)
+        forward::allow(&mut self.netfilter.lock(), &self.config)
     }
 
     /// Waits until the links of detached slots are gone.
@@ -230,8 +250,12 @@ impl Network {
             slot,
             addresses: vec![IpAddr::V4(address)],
             host_link,
-            mtu: self.mtu,
+            mtu: self.mtu(),
         }
+    }
+
+    fn mtu(&self) -> u32 {
+        self.mtu.load(Ordering::Relaxed)
     }
 
     fn remove(&self, slot: SlotId, address: Ipv4Addr) -> Result<(), Error> {
@@ -290,7 +314,8 @@ fn purge_kernel(instance: &InstanceId, errors: &mut Vec<Error>) -> Result<(), Er
     let mut netfilter = open_socket(libc::NETLINK_NETFILTER)?;
     errors.extend(forward::disallow(&mut netfilter, instance).err());
     let links = link::links(&mut route).map_err(|source| Error::kernel("listing links", source))?;
-    let own = links.iter().filter(|link| instance.slot_of(&link.name).is_some());
+    let is_own = |link: &&link::Link| link.name == instance.tunnel() || instance.slot_of(&link.name).is_some();
+    let own = links.iter().filter(is_own);
     let own: Vec<u32> = own.map(|link| link.index).collect();
     if !own.is_empty() {
         errors.extend(attach::delete(&mut route, &own, instance.doomed_group()).err());
@@ -336,11 +361,12 @@ fn make_table(
         batch.table(&note.to_bytes());
         let prefix = config.instance.link_prefix();
         let node_address = config.node_address();
-        let (pods, services) = (config.pod_cidr, config.service_cidr);
+        let (pods, services) = (config.cluster_cidr, config.service_cidr);
         layout::make(
             &mut batch,
             &Layout {
                 link_prefix: &prefix,
+                tunnel: &config.instance.tunnel(),
                 pods,
                 services,
                 node_address,

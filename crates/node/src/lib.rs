@@ -11,6 +11,7 @@ mod images;
 mod machine;
 mod names;
 mod objects;
+mod peers;
 mod pods;
 mod probes;
 mod register;
@@ -57,6 +58,8 @@ pub struct Config {
     pub bootstrap: PathBuf,
     /// Its address, if it isn't the one that leads to the world.
     pub node_ip: Option<IpAddr>,
+    /// Addresses of the pods of all nodes.
+    pub cluster_cidr: Ipv4Net,
     /// Addresses of Services.
     pub service_cidr: Ipv4Net,
     /// The cluster's DNS domain.
@@ -169,6 +172,9 @@ async fn start_and_serve(config: &Config) -> Result<(), Error> {
     let engine = Arc::new(opening.await.map_err(|error| Error::Server(error.to_string()))??);
     let network = Arc::new(open_network(config, &client).await?);
     let host_ip = config.node_ip.unwrap_or_else(host_ip);
+    // Until the address can change, nobody tells.
+    let (_host_ip, own) = tokio::sync::watch::channel(host_ip);
+    peers::start(&client, &config.name, own, network.clone()).await?;
     let dns = Arc::new(start_dns(config, &network).await?);
     let local = local_services(config, &credentials, &network);
     let (services, slots) = tokio::join!(
@@ -249,6 +255,7 @@ async fn open_network(config: &Config, client: &Client) -> Result<Network, Error
         instance,
         state_dir: config.dir().join("network"),
         pod_cidr: register::pod_cidr(client, &config.name).await?,
+        cluster_cidr: config.cluster_cidr,
         service_cidr: config.service_cidr,
         mtu: None,
     };

@@ -4,7 +4,7 @@
 mod attrs;
 mod socket;
 
-pub(crate) use attrs::{Attrs, Messages, attr, attrs};
+pub(crate) use attrs::{Attrs, Messages, Received, attr, attrs};
 pub(crate) use socket::{Refused, Socket};
 
 /// Flags of a request that makes something.

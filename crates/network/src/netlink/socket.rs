@@ -1,7 +1,7 @@
 //! A blocking netlink socket. It belongs to the network namespace of the thread that opened it, wherever it is used.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::attrs::{Messages, Received, split};
@@ -51,6 +51,24 @@ impl Socket {
         // Best effort: without it a dump of very many elements is cut, which the reader notices.
         let _ = socket.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(8 * 1024 * 1024i32));
         Ok(socket)
+    }
+
+    /// Opens a socket that is told of changes, by groups of the protocol; it is read by `try_receive` only.
+    pub(crate) fn listen(protocol: libc::c_int, groups: u32) -> io::Result<Socket> {
+        let socket = Socket::open(protocol)?;
+        // SAFETY: all zeroes is a valid value of this plain C structure.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        address.nl_groups = groups;
+        let size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: pointer and size describe `address`, which outlives the call.
+        check(unsafe { libc::bind(socket.fd.as_raw_fd(), (&raw const address).cast(), size) })?;
+        Ok(socket)
+    }
+
+    /// What has come in, without waiting for more.
+    pub(crate) fn try_receive(&mut self) -> io::Result<Vec<Received>> {
+        self.receive_with(libc::MSG_DONTWAIT)
     }
 
     /// Sends all messages at once and waits for every answer that was asked for. The first refusal is returned.
@@ -186,10 +204,14 @@ impl Socket {
     }
 
     fn receive(&mut self) -> io::Result<Vec<Received>> {
+        self.receive_with(0)
+    }
+
+    fn receive_with(&mut self, flags: libc::c_int) -> io::Result<Vec<Received>> {
         loop {
             let (pointer, length) = (self.buffer.as_mut_ptr().cast(), self.buffer.len());
             // SAFETY: pointer and length describe our own buffer, which outlives the call.
-            let read = unsafe { libc::recv(self.fd.as_raw_fd(), pointer, length, libc::MSG_TRUNC) };
+            let read = unsafe { libc::recv(self.fd.as_raw_fd(), pointer, length, libc::MSG_TRUNC | flags) };
             if read < 0 {
                 let error = io::Error::last_os_error();
                 if error.kind() == io::ErrorKind::Interrupted {
@@ -210,6 +232,12 @@ impl Socket {
         // SAFETY: pointer and size describe `value`, a plain C value that outlives the call.
         check(unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), size) })?;
         Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

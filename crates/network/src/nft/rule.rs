@@ -30,10 +30,12 @@ const VERDICT_REGISTER: u32 = 0;
 const FIRST_REGISTER: u32 = 8;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
+const LOOKUP_INVERTED: u32 = 1;
 const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
+const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
@@ -111,6 +113,25 @@ impl Rule {
         self.protocol(Reg(0)).compare(Reg(0), CMP_EQ, &[number])
     }
 
+    /// Goes on for packets to this port; the protocol must have been looked at.
+    pub(crate) fn for_port(self, port: u16) -> Rule {
+        self.destination_port(Reg(0))
+            .compare(Reg(0), CMP_EQ, &port.to_be_bytes())
+    }
+
+    /// Goes on for VXLAN packets of this network, which stands behind eight bytes of UDP and four of flags.
+    pub(crate) fn for_network(self, id: u32) -> Rule {
+        let [_, id @ ..] = id.to_be_bytes();
+        self.payload(TRANSPORT_HEADER, 12, 3, Reg(0))
+            .compare(Reg(0), CMP_EQ, &id)
+    }
+
+    /// Goes on for IPv4, in tables that have other packets too.
+    pub(crate) fn for_ipv4(self) -> Rule {
+        self.meta(META_NFPROTO, Reg(0))
+            .compare(Reg(0), CMP_EQ, &[super::FAMILY])
+    }
+
     /// Goes on when the destination is an address of this host.
     pub(crate) fn for_this_host(self) -> Rule {
         self.expression("fib", |fib| {
@@ -165,6 +186,13 @@ impl Rule {
     pub(crate) fn in_set(self, set: &str, key: Reg) -> Rule {
         self.expression("lookup", |lookup| {
             lookup.text(1, set).be32(2, key.number());
+        })
+    }
+
+    /// Goes on when the set lacks the key that begins in this register.
+    pub(crate) fn not_in_set(self, set: &str, key: Reg) -> Rule {
+        self.expression("lookup", |lookup| {
+            lookup.text(1, set).be32(2, key.number()).be32(5, LOOKUP_INVERTED);
         })
     }
 

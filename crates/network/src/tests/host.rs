@@ -186,7 +186,7 @@ fn a_host_that_drops_forwarded_packets_lets_pods_through() {
             nft::rules(&mut netfilter, nft::FAMILY, "filter", "FORWARD")
                 .unwrap()
                 .len(),
-            2,
+            4,
             "not once more"
         );
         network.detach(pod.attachment.slot).unwrap();
@@ -211,11 +211,9 @@ fn a_pod_cannot_reach_loopback_of_the_host_or_use_another_address() {
             let loopback = "127.0.0.0/8".parse().unwrap();
             link::delete_address(&mut messages, 1, "127.0.0.1/8".parse().unwrap());
             let route = link::NewRoute {
-                destination: loopback,
-                link: index,
                 gateway: Some(crate::GATEWAY),
                 source: Some(pod.ip()),
-                mtu: None,
+                ..link::NewRoute::to(loopback, index)
             };
             link::add_route(&mut messages, route);
             link::add_address(&mut messages, index, "10.42.0.77/32".parse().unwrap());

@@ -2,7 +2,9 @@
 //! and a machine outside. The machine that runs the tests is not touched.
 
 mod host;
+mod machines;
 mod measure;
+mod peers;
 mod pods;
 mod rolling;
 mod services;

@@ -50,7 +50,7 @@ pub(super) fn namespace_of_this_thread() -> File {
 
 /// A network namespace other than the host's.
 pub(super) struct Place {
-    namespace: File,
+    pub(super) namespace: File,
 }
 
 impl Place {
@@ -225,11 +225,8 @@ fn give_address(socket: &mut Socket, name: &str, address: Ipv4Addr, gateway: Ipv
     // The outside has no way to pods: what comes to it must bear the host's address.
     if name == "wire0" {
         let route = NewRoute {
-            destination,
-            link: index,
             gateway: Some(gateway),
-            source: None,
-            mtu: None,
+            ..NewRoute::to(destination, index)
         };
         link::add_route(&mut messages, route);
     }
@@ -241,6 +238,7 @@ pub(super) fn config(id: &str, pods: &str, services: &str, dir: &tempfile::TempD
         instance: InstanceId::new(id).unwrap(),
         state_dir: dir.path().join("network"),
         pod_cidr: pods.parse().unwrap(),
+        cluster_cidr: pods.parse().unwrap(),
         service_cidr: services.parse().unwrap(),
         mtu: None,
     }
