@@ -14,6 +14,8 @@ pub(crate) const TTL: u32 = 5;
 /// What we take and give over UDP to who says that it can.
 const PAYLOAD: u16 = 1232;
 const PLAIN_PAYLOAD: u16 = 512;
+/// How many names may stand for each other in a row.
+const LONGEST_ALIAS: usize = 8;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -163,24 +165,35 @@ fn in_zone(request: &Message, query: &Query, found: Found, zone: &Zone) -> Outco
     Outcome::Answered(Box::new(answer), follow)
 }
 
-/// Answers with the other name, and with what that is when it is of this zone too.
+/// Answers with the other name, and with what that is: from this zone, or by the query that is returned.
 fn alias(answer: &mut Message, query: &Query, target: &str, zone: &Zone) -> Option<Query> {
-    let target = absolute(target)?;
-    answer
-        .answers
-        .push(record(query.name(), RData::CNAME(CNAME(target.clone()))));
     let kind = query.query_type();
-    if matches!(kind, RecordType::CNAME) {
-        return None;
+    let (mut owner, mut target) = (query.name().clone(), absolute(target)?);
+    for _ in 0..LONGEST_ALIAS {
+        answer.answers.push(record(&owner, RData::CNAME(CNAME(target.clone()))));
+        if kind == RecordType::CNAME {
+            return None;
+        }
+        let labels = labels(&target);
+        let Some(below) = zone.below(&labels) else {
+            return Some(Query::query(target, kind));
+        };
+        match zone.find(below) {
+            Found::Alias(next) => (owner, target) = (target, absolute(&next)?),
+            Found::Addresses(addresses) => {
+                answer.answers.extend(address_records(&target, kind, &addresses));
+                return None;
+            }
+            Found::Nothing => {
+                answer.metadata.response_code = ResponseCode::NXDomain;
+                return None;
+            }
+            _ => return None,
+        }
     }
-    let labels = labels(&target);
-    let Some(below) = zone.below(&labels) else {
-        return Some(Query::query(target, kind));
-    };
-    // One step only: aliases in a circle are not followed.
-    if let Found::Addresses(addresses) = zone.find(below) {
-        answer.answers.extend(address_records(&target, kind, &addresses));
-    }
+    // A circle, or as good as one.
+    answer.answers.clear();
+    answer.metadata.response_code = ResponseCode::ServFail;
     None
 }
 

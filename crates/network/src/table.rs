@@ -47,9 +47,11 @@ pub struct ServicePort {
     pub port: u16,
     /// The port on every address of this host, 127.0.0.1 included.
     pub node_port: Option<u16>,
-    /// The endpoints that new connections may go to: the ready ones, or where there is none the ones that still serve
-    /// while they terminate.
+    /// The endpoints that new connections may go to where no policy says Local: the ready ones, or where there is none
+    /// the ones that still serve while they terminate; of them those that are preferred here. None: it is refused.
     pub endpoints: Vec<Endpoint>,
+    /// The same of this node, for policy Local: also such as are not among `endpoints`.
+    pub local_endpoints: Vec<Endpoint>,
 }
 
 /// Where connections end.

@@ -100,6 +100,10 @@ fn keep_allocated(service: &mut Value, old: &Value) {
             }
         }
     }
+    let no_check = service["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0) == 0;
+    if needs_health_check(service) && needs_health_check(old) && no_check {
+        service["spec"]["healthCheckNodePort"] = old["spec"]["healthCheckNodePort"].clone();
+    }
     if !(has_node_ports(service) && has_node_ports(old)) {
         return;
     }
@@ -246,9 +250,17 @@ fn has_node_ports(service: &Value) -> bool {
     }
 }
 
-/// The node ports of a Service, each once with its protocol.
+/// A Service whose balancer asks each node whether it has endpoints.
+fn needs_health_check(service: &Value) -> bool {
+    object::text(service, &["spec", "type"]) == "LoadBalancer"
+        && object::text(service, &["spec", "externalTrafficPolicy"]) == "Local"
+}
+
+/// The node ports of a Service, each once with its protocol, and that of its health check.
 fn node_ports(service: &Value) -> Vec<String> {
-    let mut out = Vec::new();
+    let check = service["spec"]["healthCheckNodePort"].as_i64();
+    let check = check.filter(|number| *number > 0 && needs_health_check(service));
+    let mut out: Vec<String> = check.map(|number| format!("{number}-TCP")).into_iter().collect();
     for port in service["spec"]["ports"].as_array().into_iter().flatten() {
         if let Some(number) = port["nodePort"].as_i64().filter(|number| *number > 0) {
             let name = format!("{number}-{}", port["protocol"].as_str().unwrap_or("TCP"));
@@ -310,6 +322,8 @@ fn ports(core: &Core, kind: &Kind, service: &mut Value, old: Option<&Value>, ext
             None => {}
         }
     }
+    let is_taken = |number| taken.contains(&format!("{number}-TCP")) || new.contains(&number);
+    health_check_port(core, kind, service, &before, &is_taken)?;
     let after = node_ports(service);
     for port in after.iter().filter(|port| !before.contains(port)) {
         extra.claim(
@@ -322,6 +336,41 @@ fn ports(core: &Core, kind: &Kind, service: &mut Value, old: Option<&Value>, ext
         .filter(|port| !after.contains(port))
         .for_each(|port| extra.release(port_key(port)));
     Ok(())
+}
+
+/// The port of the health check is one of the range of node ports too.
+fn health_check_port(
+    core: &Core,
+    kind: &Kind,
+    service: &mut Value,
+    before: &[String],
+    is_taken: &dyn Fn(u16) -> bool,
+) -> Result<(), Status> {
+    if !needs_health_check(service) {
+        return Ok(());
+    }
+    let (first, last) = core.config.node_ports;
+    let given = service["spec"]["healthCheckNodePort"].as_i64().filter(|number| *number > 0);
+    let refuse = |why: &str| {
+        let error = FieldError::invalid("spec.healthCheckNodePort", given.unwrap_or(0), why);
+        Err(Status::invalid(&kind.group_kind, object::name(service), &[error]))
+    };
+    let Some(number) = given else {
+        let Some(number) = free_port(first, last, is_taken) else {
+            return refuse("failed to allocate a HealthCheck NodePort: range is full");
+        };
+        service["spec"]["healthCheckNodePort"] = number.into();
+        return Ok(());
+    };
+    let inside = u16::try_from(number).ok().filter(|number| (first..=last).contains(number));
+    match inside {
+        _ if before.contains(&format!("{number}-TCP")) => Ok(()),
+        None => refuse(&format!(
+            "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+        )),
+        Some(number) if is_taken(number) => refuse("provided port is already allocated"),
+        Some(_) => Ok(()),
+    }
 }
 
 fn free_port(first: u16, last: u16, is_taken: impl Fn(u16) -> bool) -> Option<u16> {

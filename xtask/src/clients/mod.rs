@@ -15,6 +15,7 @@ mod libraries;
 mod objects;
 mod readme;
 mod rolling;
+mod services;
 mod streams;
 mod tools;
 mod traces;
@@ -51,6 +52,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         streams::CASES,
         connections::CASES,
         deletion::CASES,
+        services::CASES,
         rolling::CASES,
         host::CASES,
     ]

@@ -71,7 +71,8 @@ impl Controller {
     }
 
     async fn write_slices(&self, kind: &Kind, service: &Service, pods: &[Arc<Pod>]) -> Result<(), kube::Error> {
-        let mut wanted = plan::slices(service, pods);
+        let zones = |node: &str| self.world.nodes.get(&ObjectKey::cluster(node))?.zone.clone();
+        let mut wanted = plan::slices(service, pods, &zones);
         let mut known = self.world.slices.by(BY_SERVICE, &service.key.to_string());
         known.sort_by(|one, other| one.key.name.cmp(&other.key.name));
         let labels = slice_labels(service);
@@ -230,6 +231,14 @@ fn watch(world: &World) -> Queue<ObjectKey> {
             if sides.into_iter().flatten().any(|pod| selects(selector, &pod.labels)) {
                 keys.add(service.key.clone());
             }
+        }
+    });
+    let (keys, services) = (queue.clone(), world.services.clone());
+    world.nodes.subscribe(move |change| {
+        // Endpoints say in which zone they are. A new node has none yet.
+        let zone = |node: &Option<Arc<crate::world::Node>>| node.as_ref().and_then(|node| node.zone.clone());
+        if zone(&change.before) != zone(&change.after) {
+            services.list().iter().for_each(|service| keys.add(service.key.clone()));
         }
     });
     queue

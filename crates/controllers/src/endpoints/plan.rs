@@ -21,7 +21,7 @@ pub(crate) struct Wanted {
 }
 
 /// The slices by address family and by the numbers that the service's ports have at the pods.
-pub(crate) fn slices(service: &Service, pods: &[Arc<Pod>]) -> Vec<Wanted> {
+pub(crate) fn slices(service: &Service, pods: &[Arc<Pod>], zones: &dyn Fn(&str) -> Option<String>) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let families = if service.families.is_empty() {
         vec!["IPv4".to_owned()]
@@ -42,7 +42,7 @@ pub(crate) fn slices(service: &Service, pods: &[Arc<Pod>]) -> Vec<Wanted> {
             let group = groups
                 .entry(Value::Array(ports.clone()).to_string())
                 .or_insert_with(|| (ports, Vec::new()));
-            group.1.push(endpoint(service, pod, address));
+            group.1.push(endpoint(service, pod, address, zones));
         }
         // A service keeps one slice, also when it has no pods.
         if groups.is_empty() {
@@ -161,12 +161,13 @@ fn without_default_name(mut port: Value) -> Value {
     port
 }
 
-fn endpoint(service: &Service, pod: &Pod, address: &str) -> Value {
+fn endpoint(service: &Service, pod: &Pod, address: &str, zones: &dyn Fn(&str) -> Option<String>) -> Value {
     let serving = pod.ready.is_some();
+    let ready = service.publish_not_ready || serving && !pod.deleting;
     let mut value = json!({
         "addresses": [address],
         "conditions": {
-            "ready": service.publish_not_ready || serving && !pod.deleting,
+            "ready": ready,
             "serving": serving,
             "terminating": pod.deleting,
         },
@@ -174,11 +175,31 @@ fn endpoint(service: &Service, pod: &Pod, address: &str) -> Value {
     });
     if let Some(node) = &pod.node {
         value["nodeName"] = node.as_str().into();
+        let zone = zones(node);
+        if let Some(hints) = hints(service, node, zone.as_deref()).filter(|_| ready) {
+            value["hints"] = hints;
+        }
+        if let Some(zone) = zone {
+            value["zone"] = zone.into();
+        }
     }
     if let Some(hostname) = published_name(service, pod) {
         value["hostname"] = hostname.into();
     }
     value
+}
+
+/// Whose traffic an endpoint should rather have: that of its own zone, or node, where the service says so.
+fn hints(service: &Service, node: &str, zone: Option<&str>) -> Option<Value> {
+    let distribution = service.distribution.as_deref()?;
+    let mut hints = Map::new();
+    if let Some(zone) = zone.filter(|_| matches!(distribution, "PreferClose" | "PreferSameZone" | "PreferSameNode")) {
+        hints.insert("forZones".into(), json!([{ "name": zone }]));
+    }
+    if distribution == "PreferSameNode" {
+        hints.insert("forNodes".into(), json!([{ "name": node }]));
+    }
+    (!hints.is_empty()).then_some(Value::Object(hints))
 }
 
 /// A pod that names the service as its subdomain has a DNS name of its own.

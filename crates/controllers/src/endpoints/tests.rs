@@ -1,8 +1,12 @@
 //! Golden scenarios: which endpoints a service has.
 
-use super::plan::{slices, subsets};
+use super::plan::subsets;
 use super::*;
 use crate::testing::{at, labels, pod};
+
+fn slices(service: &Service, pods: &[Arc<Pod>]) -> Vec<Wanted> {
+    plan::slices(service, pods, &|node| (node == "n1").then(|| "z1".to_owned()))
+}
 
 fn service(ports: Value) -> Service {
     Service {
@@ -14,6 +18,7 @@ fn service(ports: Value) -> Service {
         headless: false,
         external_name: false,
         publish_not_ready: false,
+        distribution: None,
         families: vec!["IPv4".into()],
         ports: serde_json::from_value(ports).unwrap(),
     }
@@ -62,6 +67,28 @@ fn conditions_say_ready_serving_terminating() {
             expect(false, true, true)
         ]
     );
+}
+
+#[test]
+fn hints_follow_the_services_wish() {
+    let pods = [
+        Arc::new(running("a", "10.0.0.1", true)),
+        Arc::new(running("b", "10.0.0.2", false)),
+    ];
+    let hints = |wish: Option<&str>| {
+        let mut service = service(json!([{ "port": 80 }]));
+        service.distribution = wish.map(str::to_owned);
+        let endpoints = slices(&service, &pods).remove(0).endpoints;
+        assert_eq!(endpoints[0]["zone"], "z1");
+        assert_eq!(endpoints[1]["hints"], Value::Null, "not of one that isn't ready");
+        endpoints[0]["hints"].clone()
+    };
+    assert_eq!(hints(None), Value::Null);
+    for wish in ["PreferClose", "PreferSameZone"] {
+        assert_eq!(hints(Some(wish)), json!({ "forZones": [{ "name": "z1" }] }));
+    }
+    let both = json!({ "forZones": [{ "name": "z1" }], "forNodes": [{ "name": "n1" }] });
+    assert_eq!(hints(Some("PreferSameNode")), both);
 }
 
 #[test]

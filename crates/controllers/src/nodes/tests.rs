@@ -12,6 +12,7 @@ fn node(ready: &str) -> Node {
         ..Condition::new("Ready", true, "KubeletReady", "", at(0))
     };
     Node {
+        zone: None,
         name: "n1".into(),
         uid: "u".into(),
         version: "1".into(),

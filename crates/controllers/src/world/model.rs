@@ -133,6 +133,8 @@ pub(crate) struct Service {
     pub(crate) headless: bool,
     pub(crate) external_name: bool,
     pub(crate) publish_not_ready: bool,
+    /// Whose traffic its endpoints should rather have.
+    pub(crate) distribution: Option<String>,
     pub(crate) families: Vec<String>,
     pub(crate) ports: Vec<core::ServicePort>,
 }
@@ -179,6 +181,7 @@ pub(crate) struct Node {
     pub(crate) taints: Vec<core::Taint>,
     pub(crate) unschedulable: bool,
     pub(crate) pod_cidrs: Vec<String>,
+    pub(crate) zone: Option<String>,
     pub(crate) conditions: Vec<Condition>,
     /// When the node last wrote its status.
     pub(crate) heartbeat: Option<Timestamp>,

@@ -265,6 +265,7 @@ pub(super) fn service(service: &core::Service) -> Service {
         headless: spec.cluster_ip.as_deref() == Some("None"),
         external_name: spec.type_.as_deref() == Some("ExternalName"),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        distribution: spec.traffic_distribution,
         families: spec.ip_families.unwrap_or_default(),
         ports: spec.ports.unwrap_or_default(),
     }
@@ -357,6 +358,8 @@ pub(super) fn node(node: &core::Node) -> Node {
         updated: c.last_heartbeat_time.map(|time| time.0),
         changed: c.last_transition_time.map(|time| time.0),
     });
+    let labels = node.metadata.labels.as_ref();
+    let zone = labels.and_then(|labels| labels.get("topology.kubernetes.io/zone")).cloned();
     let mut pod_cidrs = spec.pod_cidrs.unwrap_or_default();
     if pod_cidrs.is_empty() {
         pod_cidrs.extend(spec.pod_cidr);
@@ -369,6 +372,7 @@ pub(super) fn node(node: &core::Node) -> Node {
         taints: spec.taints.unwrap_or_default(),
         unschedulable: spec.unschedulable.unwrap_or(false),
         pod_cidrs,
+        zone,
         conditions: conditions.collect(),
         heartbeat,
     }

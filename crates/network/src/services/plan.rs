@@ -250,8 +250,9 @@ impl Planner {
     fn compile_port(&mut self, owner: &Owner, port: &ServicePort, unit: &mut Unit) {
         let service = unit.service.clone();
         let all = targets(&port.endpoints, |_| true);
-        let node = targets(&port.endpoints, |endpoint| endpoint.local);
-        unit.hairpins.extend(node.iter().map(|(address, _)| *address));
+        let node = targets(&port.local_endpoints, |_| true);
+        let here = targets(&port.endpoints, |endpoint| endpoint.local);
+        unit.hairpins.extend(node.iter().chain(&here).map(|(address, _)| *address));
         let own = Claim {
             address: None,
             protocol: port.protocol,

@@ -60,6 +60,7 @@ fn many(services: u32, endpoints: u8) -> ServiceTable {
                 port: 80,
                 node_port: None,
                 endpoints: (0..endpoints).map(endpoint).collect(),
+                local_endpoints: Vec::new(),
             }],
             ..Service::default()
         };

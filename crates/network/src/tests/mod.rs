@@ -8,4 +8,5 @@ mod peers;
 mod pods;
 mod rolling;
 mod services;
+mod throughput;
 mod world;

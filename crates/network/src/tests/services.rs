@@ -148,6 +148,7 @@ fn local_traffic_keeps_its_source() {
         assert!(ask((LOOPBACK, 30080)).is_ok());
 
         wanted.ports[0].endpoints[0].local = false;
+        wanted.ports[0].local_endpoints.clear();
         network.apply(&table(wanted)).unwrap();
         let error = outside.run(|| ask((HOST, 30080))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "no endpoint on this node: dropped");

@@ -254,13 +254,14 @@ pub(super) fn service(pods: &[&Pod]) -> Service {
 }
 
 pub(super) fn port_service(protocol: Protocol, pods: &[&Pod]) -> Service {
-    let endpoints = pods.iter().map(|pod| pod.endpoint(8080)).collect();
+    let endpoints: Vec<Endpoint> = pods.iter().map(|pod| pod.endpoint(8080)).collect();
     Service {
         cluster_ips: vec![IpAddr::V4(VIP)],
         ports: vec![ServicePort {
             protocol,
             port: 80,
             node_port: Some(30080),
+            local_endpoints: endpoints.clone(),
             endpoints,
         }],
         ..Service::default()

@@ -31,6 +31,7 @@ fn service(endpoints: &[u8]) -> Service {
             port: 8080,
             node_port: Some(30000),
             endpoints: endpoints.iter().map(endpoint).collect(),
+            local_endpoints: endpoints.iter().map(endpoint).filter(|endpoint| endpoint.local).collect(),
         }],
         ..Service::default()
     }
@@ -112,6 +113,7 @@ fn without_endpoints_it_is_refused_and_headless_has_no_rows() {
     headless.cluster_ips.clear();
     headless.ports[0].node_port = None;
     headless.ports[0].endpoints[0].local = false;
+    headless.ports[0].local_endpoints.clear();
     let delta = planner.plan(&table(&[("a", headless)]));
     assert!(delta.added.is_empty(), "{:?}", delta.added);
 }
