@@ -36,7 +36,9 @@ pub enum Error {
         services: Ipv4Net,
     },
     /// The node's range is not of the cluster's.
-    #[error("the node's pod range {pods} is not part of the cluster's, {cluster}: start the node with the cluster's --pod-cidr")]
+    #[error(
+        "the node's pod range {pods} is not part of the cluster's, {cluster}: start the node with the cluster's --pod-cidr"
+    )]
     ForeignPods {
         /// The node's range.
         pods: Ipv4Net,

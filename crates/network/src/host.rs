@@ -282,11 +282,16 @@ pub(crate) fn tear_down(note: &Note, is_last: bool, route: &mut Socket) -> Vec<E
     link::delete_route(&mut requests[0], NewRoute::to(note.services, LOOPBACK));
     link::delete_address(&mut requests[1], LOOPBACK, address);
     match link::routes(route) {
-        Ok(routes) => requests.extend(routes.iter().filter(|found| found.is_within(note.cluster)).map(|found| {
-            let mut messages = Messages::default();
-            link::delete_route(&mut messages, found.as_new());
-            messages
-        })),
+        Ok(routes) => requests.extend(
+            routes
+                .iter()
+                .filter(|found| found.is_within(note.cluster))
+                .map(|found| {
+                    let mut messages = Messages::default();
+                    link::delete_route(&mut messages, found.as_new());
+                    messages
+                }),
+        ),
         Err(source) => errors.push(Error::kernel("listing routes", source)),
     }
     for messages in requests {
@@ -325,6 +330,9 @@ mod tests {
         assert_eq!(Note::from_bytes(&note.to_bytes()), Some(note));
         assert_eq!(Note::from_bytes(b"anything"), None);
         let first = Note::from_bytes(b"1\n10.42.0.0/24\n10.96.0.0/16\n1\n/var/lib/x").unwrap();
-        assert_eq!((first.cluster, first.state_dir), (first.pods, PathBuf::from("/var/lib/x")));
+        assert_eq!(
+            (first.cluster, first.state_dir),
+            (first.pods, PathBuf::from("/var/lib/x"))
+        );
     }
 }

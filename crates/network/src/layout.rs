@@ -11,9 +11,9 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use crate::error::Error;
-use crate::overlay;
 use crate::nft::types::{ADDRESS, NUMBER, PORT, PROTOCOL, kinds};
 use crate::nft::{Base, Batch, Map, Reg, Rule, Set, Target};
+use crate::overlay;
 
 /// The version of the layout, noted on the table.
 pub(crate) const VERSION: u32 = 2;
@@ -310,7 +310,10 @@ fn filters(batch: &mut Batch, layout: &Layout<'_>) {
     let rule = Rule::default;
     let refuse = Target::Goto(chain::REFUSE);
     // Whoever may send to the tunnel's port could else speak as any pod.
-    let stranger = rule().for_protocol(17).for_port(overlay::PORT).for_network(overlay::vni(layout.pods));
+    let stranger = rule()
+        .for_protocol(17)
+        .for_port(overlay::PORT)
+        .for_network(overlay::vni(layout.pods));
     let stranger = stranger.source_address(Reg(0)).not_in_set(set::TUNNEL_PEERS, Reg(0));
     batch.rule(chain::FILTER_INPUT, &stranger.then(Target::Drop));
     for name in [chain::FILTER_INPUT, chain::FILTER_FORWARD, chain::FILTER_OUTPUT] {

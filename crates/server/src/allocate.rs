@@ -350,7 +350,9 @@ fn health_check_port(
         return Ok(());
     }
     let (first, last) = core.config.node_ports;
-    let given = service["spec"]["healthCheckNodePort"].as_i64().filter(|number| *number > 0);
+    let given = service["spec"]["healthCheckNodePort"]
+        .as_i64()
+        .filter(|number| *number > 0);
     let refuse = |why: &str| {
         let error = FieldError::invalid("spec.healthCheckNodePort", given.unwrap_or(0), why);
         Err(Status::invalid(&kind.group_kind, object::name(service), &[error]))
@@ -362,7 +364,9 @@ fn health_check_port(
         service["spec"]["healthCheckNodePort"] = number.into();
         return Ok(());
     };
-    let inside = u16::try_from(number).ok().filter(|number| (first..=last).contains(number));
+    let inside = u16::try_from(number)
+        .ok()
+        .filter(|number| (first..=last).contains(number));
     match inside {
         _ if before.contains(&format!("{number}-TCP")) => Ok(()),
         None => refuse(&format!(

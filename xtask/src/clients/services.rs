@@ -37,12 +37,17 @@ const ASK: &str = "printf 'GET / HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n' | 
 fn boxed(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.write("box.yaml", include_str!("manifests/box.yaml"))?;
     stage.sh("kubectl apply -f box.yaml")?;
-    stage.sh("kubectl wait --for=condition=Ready pod/box --timeout=60s").map(drop)
+    stage
+        .sh("kubectl wait --for=condition=Ready pod/box --timeout=60s")
+        .map(drop)
 }
 
 fn node_address(stage: &Stage<'_>) -> anyhow::Result<String> {
     let path = "{.items[0].status.addresses[?(@.type==\"InternalIP\")].address}";
-    Ok(stage.sh(&format!("kubectl get nodes -o jsonpath='{path}'"))?.trim().to_owned())
+    Ok(stage
+        .sh(&format!("kubectl get nodes -o jsonpath='{path}'"))?
+        .trim()
+        .to_owned())
 }
 
 fn host_ports(stage: &Stage<'_>) -> anyhow::Result<()> {
@@ -55,7 +60,10 @@ fn host_ports(stage: &Stage<'_>) -> anyhow::Result<()> {
     for address in [node.as_str(), "127.0.0.1"] {
         stage.says(&format!("{ask} http://{address}:18431/"), "Hello from open")?;
     }
-    stage.says(&format!("kubectl exec box -- sh -c \"{ASK} {node} 18431\""), "Hello from open")?;
+    stage.says(
+        &format!("kubectl exec box -- sh -c \"{ASK} {node} 18431\""),
+        "Hello from open",
+    )?;
     stage.says(&format!("{ask} http://127.0.0.1:18432/"), "Hello from inner")?;
     stage.refuses(&format!("{ask} http://{node}:18432/"), "curl")?;
     // Another pod can't have the port, and gets it when it is free.
@@ -87,12 +95,16 @@ fn health_check(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.until(&code, "503")?;
     // The source is kept: the pod would see the host's own address.
     stage.sh("kubectl delete service web")?;
-    stage.refuses(&format!("curl -sS --max-time 2 http://127.0.0.1:{port}/"), "curl").map(drop)
+    stage
+        .refuses(&format!("curl -sS --max-time 2 http://127.0.0.1:{port}/"), "curl")
+        .map(drop)
 }
 
 fn affinity(stage: &Stage<'_>) -> anyhow::Result<()> {
     let spec = "type: NodePort\n  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 3}}";
-    let web = WEB.replace("type: NodePort", spec).replace("replicas: 2", "replicas: 4");
+    let web = WEB
+        .replace("type: NodePort", spec)
+        .replace("replicas: 2", "replicas: 4");
     stage.write("web.yaml", &web)?;
     stage.sh("kubectl apply -f web.yaml")?;
     stage.sh("kubectl rollout status deployment/web --timeout=60s")?;
@@ -106,7 +118,10 @@ fn affinity(stage: &Stage<'_>) -> anyhow::Result<()> {
     // After a pause longer than the timeout another one may be drawn; with twelve pauses of none the same, affinity
     // would have outlived its time.
     let draw = format!("kubectl exec box -- sh -c \"{ASK} web 80\" | grep -o 'Hello from web-[a-z0-9-]*'");
-    stage.sh(&format!("for i in 1 2 3 4 5 6 7 8; do {draw}; sleep 3.5; done | sort -u | wc -l | grep -vx 1"))
+    stage
+        .sh(&format!(
+            "for i in 1 2 3 4 5 6 7 8; do {draw}; sleep 3.5; done | sort -u | wc -l | grep -vx 1"
+        ))
         .map(drop)
 }
 
@@ -127,7 +142,10 @@ fn names(stage: &Stage<'_>) -> anyhow::Result<()> {
     for target in [format!("8080 first.set.{zone}"), format!("8080 {dashed}.set.{zone}")] {
         ensure!(srv.contains(&target), "no {target:?} in {srv}");
     }
-    stage.says(&format!("kubectl exec box -- nslookup {}", one.trim()), &format!("first.set.{zone}"))?;
+    stage.says(
+        &format!("kubectl exec box -- nslookup {}", one.trim()),
+        &format!("first.set.{zone}"),
+    )?;
     stage.says(&look("a", &format!("alias.{zone}")), one.trim())?;
     stage.says(&look("cname", &format!("alias.{zone}")), &format!("first.set.{zone}"))?;
     // The pod knows itself by its full name.
@@ -136,7 +154,9 @@ fn names(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.sh("kubectl wait --for=jsonpath='{.status.phase}'=Running pod/slow --timeout=60s")?;
     let slow = ip("slow")?;
     stage.says(&look("a", &format!("all.{zone}")), slow.trim())?;
-    stage.refuses(&look("a", &format!("ready.{zone}")), "NXDOMAIN").map(drop)
+    stage
+        .refuses(&look("a", &format!("ready.{zone}")), "NXDOMAIN")
+        .map(drop)
 }
 
 fn datagrams(stage: &Stage<'_>) -> anyhow::Result<()> {
@@ -147,7 +167,10 @@ fn datagrams(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.write("udp.yaml", &udp.replace("{port: 5353,", "{name: dns, port: 5353,"))?;
     stage.sh("kubectl apply -f udp.yaml")?;
     boxed(stage)?;
-    stage.says(&format!("kubectl exec box -- sh -c \"{ASK} 198.51.100.77 81\""), "Hello from web-")?;
+    stage.says(
+        &format!("kubectl exec box -- sh -c \"{ASK} 198.51.100.77 81\""),
+        "Hello from web-",
+    )?;
     stage.says("curl -sS --max-time 5 http://198.51.100.77:81/", "Hello from web-")?;
     // The cluster's own DNS is a UDP service, and the box its client.
     stage.says("kubectl exec box -- nslookup web", "Address")

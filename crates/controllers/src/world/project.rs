@@ -359,7 +359,9 @@ pub(super) fn node(node: &core::Node) -> Node {
         changed: c.last_transition_time.map(|time| time.0),
     });
     let labels = node.metadata.labels.as_ref();
-    let zone = labels.and_then(|labels| labels.get("topology.kubernetes.io/zone")).cloned();
+    let zone = labels
+        .and_then(|labels| labels.get("topology.kubernetes.io/zone"))
+        .cloned();
     let mut pod_cidrs = spec.pod_cidrs.unwrap_or_default();
     if pod_cidrs.is_empty() {
         pod_cidrs.extend(spec.pod_cidr);

@@ -181,8 +181,7 @@ pub(super) fn set_remotes(
     {
         let mut messages = Messages::default();
         delete_entry(&mut messages, BRIDGE, device, |body| {
-            body.bytes(libc::NDA_LLADDR, mac)
-                .bytes(libc::NDA_DST, &node.octets());
+            body.bytes(libc::NDA_LLADDR, mac).bytes(libc::NDA_DST, &node.octets());
         });
         changes += unless_gone(socket, &messages)?;
     }
@@ -271,8 +270,7 @@ fn forward(messages: &mut Messages, device: u32, mac: Mac, node: Ipv4Addr) {
     let header = entry_header(BRIDGE, device, libc::NUD_PERMANENT | libc::NUD_NOARP, OF_DEVICE);
     let what = format!("leading the tunnel to {node}");
     messages.push(libc::RTM_NEWNEIGH, ACK | CREATE | REPLACE, what, &header, |body| {
-        body.bytes(libc::NDA_LLADDR, &mac)
-            .bytes(libc::NDA_DST, &node.octets());
+        body.bytes(libc::NDA_LLADDR, &mac).bytes(libc::NDA_DST, &node.octets());
     });
 }
 

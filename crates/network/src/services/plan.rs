@@ -252,7 +252,8 @@ impl Planner {
         let all = targets(&port.endpoints, |_| true);
         let node = targets(&port.local_endpoints, |_| true);
         let here = targets(&port.endpoints, |endpoint| endpoint.local);
-        unit.hairpins.extend(node.iter().chain(&here).map(|(address, _)| *address));
+        unit.hairpins
+            .extend(node.iter().chain(&here).map(|(address, _)| *address));
         let own = Claim {
             address: None,
             protocol: port.protocol,

@@ -88,11 +88,9 @@ fn pods_on_one_node_against_a_plain_pair() {
         let pods = (Pod::new(&network, 1), Pod::new(&network, 2));
         // Rules as a node in use has them.
         network.apply(&table(service(&[&pods.0, &pods.1]))).unwrap();
-        let share = compare(
-            "one node",
-            &|| rate(&one, &two, far),
-            &|| rate(&pods.0.place, &pods.1.place, pods.1.ip()),
-        );
+        let share = compare("one node", &|| rate(&one, &two, far), &|| {
+            rate(&pods.0.place, &pods.1.place, pods.1.ip())
+        });
         assert!(share > 0.6, "{share}");
         network.teardown().unwrap();
     });
@@ -107,11 +105,9 @@ fn pods_on_two_nodes_against_a_plain_vxlan() {
     let (near, far) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
     plain_vxlan(&one.place, near, two.address);
     plain_vxlan(&two.place, far, one.address);
-    let share = compare(
-        "two nodes, VXLAN",
-        &|| rate(&one.place, &two.place, far),
-        &|| rate(&pods.0.place, &pods.1.place, pods.1.ip()),
-    );
+    let share = compare("two nodes, VXLAN", &|| rate(&one.place, &two.place, far), &|| {
+        rate(&pods.0.place, &pods.1.place, pods.1.ip())
+    });
     assert!(share > 0.6, "{share}");
 }
 
@@ -121,15 +117,24 @@ fn plain_vxlan(place: &Place, address: Ipv4Addr, other: Ipv4Addr) {
         let mut socket = socket();
         let mut messages = Messages::default();
         let header = link::link_header(0, 0);
-        messages.push(libc::RTM_NEWLINK, ACK | CREATE | EXCLUSIVE, "a plain VXLAN", &header, |body| {
-            body.text(libc::IFLA_IFNAME, "plain").u32(libc::IFLA_MTU, 1450);
-            body.nest(libc::IFLA_LINKINFO, |info| {
-                info.text(libc::IFLA_INFO_KIND, "vxlan").nest(libc::IFLA_INFO_DATA, |data| {
-                    // Number, the other machine, port.
-                    data.u32(1, 42).bytes(2, &other.octets()).bytes(15, &4789u16.to_be_bytes());
+        messages.push(
+            libc::RTM_NEWLINK,
+            ACK | CREATE | EXCLUSIVE,
+            "a plain VXLAN",
+            &header,
+            |body| {
+                body.text(libc::IFLA_IFNAME, "plain").u32(libc::IFLA_MTU, 1450);
+                body.nest(libc::IFLA_LINKINFO, |info| {
+                    info.text(libc::IFLA_INFO_KIND, "vxlan")
+                        .nest(libc::IFLA_INFO_DATA, |data| {
+                            // Number, the other machine, port.
+                            data.u32(1, 42)
+                                .bytes(2, &other.octets())
+                                .bytes(15, &4789u16.to_be_bytes());
+                        });
                 });
-            });
-        });
+            },
+        );
         socket.transact(&messages).unwrap();
         let index = link::find(&mut socket, "plain").unwrap().unwrap().index;
         let mut messages = Messages::default();

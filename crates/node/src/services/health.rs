@@ -57,7 +57,10 @@ impl HealthChecks {
 }
 
 async fn serve(service: ObjectKey, port: u16, ready: Arc<AtomicUsize>) {
-    let mut backoff = client::Backoff::new(std::time::Duration::from_millis(100), std::time::Duration::from_secs(30));
+    let mut backoff = client::Backoff::new(
+        std::time::Duration::from_millis(100),
+        std::time::Duration::from_secs(30),
+    );
     let listener = loop {
         match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await {
             Ok(listener) => break listener,
@@ -107,7 +110,10 @@ fn answer(service: &ObjectKey, ready: usize) -> Response<Full<Bytes>> {
     }
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        http::HeaderValue::from_static("nosniff"),
+    );
     headers.insert("X-Load-Balancing-Endpoint-Weight", http::HeaderValue::from(ready));
     answer
 }
@@ -143,11 +149,17 @@ mod tests {
         let text = ask(port).await.unwrap();
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
         assert!(text.contains("x-load-balancing-endpoint-weight: 2"), "{text}");
-        assert!(text.contains(r#""localEndpoints":2"#) && text.contains(r#""name":"web""#), "{text}");
+        assert!(
+            text.contains(r#""localEndpoints":2"#) && text.contains(r#""name":"web""#),
+            "{text}"
+        );
         checks.set(&key, Some(port), 0);
         assert!(ask(port).await.unwrap().starts_with("HTTP/1.1 503"));
         checks.set(&key, None, 0);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err(), "it is closed");
+        assert!(
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err(),
+            "it is closed"
+        );
     }
 }

@@ -49,7 +49,10 @@ pub(super) fn of_pod(pod: &Pod) -> Option<HostPorts> {
         return None;
     }
     let own = status.pod_ips.iter().flatten().map(|ip| &ip.ip);
-    let address = own.chain(&status.pod_ip).filter_map(|ip| ip.parse().ok()).find(IpAddr::is_ipv4)?;
+    let address = own
+        .chain(&status.pod_ip)
+        .filter_map(|ip| ip.parse().ok())
+        .find(IpAddr::is_ipv4)?;
     Some(HostPorts { address, ports })
 }
 
@@ -75,7 +78,9 @@ impl HostPorts {
     pub(super) fn services(&self, pod: &ObjectKey) -> BTreeMap<String, network::Service> {
         let mut services: BTreeMap<String, network::Service> = BTreeMap::new();
         for port in &self.ports {
-            let on = port.address.map_or_else(|| "all addresses".to_string(), |address| address.to_string());
+            let on = port
+                .address
+                .map_or_else(|| "all addresses".to_string(), |address| address.to_string());
             let endpoint = network::Endpoint {
                 address: self.address,
                 port: port.target,
@@ -122,13 +127,23 @@ mod tests {
         let found = pod(false, "Running", ports.clone()).unwrap();
         let services = found.services(&ObjectKey::namespaced("d", "p"));
         let all = &services["host-ports of d/p all addresses"];
-        assert_eq!((all.ports[0].node_port, all.ports[0].endpoints[0].port), (Some(8080), 80));
+        assert_eq!(
+            (all.ports[0].node_port, all.ports[0].endpoints[0].port),
+            (Some(8080), 80)
+        );
         assert!(all.external_local && all.external_ips.is_empty());
         let one = &services["host-ports of d/p 127.0.0.1"];
         assert_eq!(one.external_ips, [IpAddr::from([127, 0, 0, 1])]);
-        assert_eq!((one.ports[0].protocol, one.ports[0].port, one.ports[0].node_port), (Protocol::Udp, 8053, None));
+        assert_eq!(
+            (one.ports[0].protocol, one.ports[0].port, one.ports[0].node_port),
+            (Protocol::Udp, 8053, None)
+        );
         assert_eq!(services.len(), 2);
-        assert_eq!(pod(true, "Running", ports.clone()), None, "its ports are the host's already");
+        assert_eq!(
+            pod(true, "Running", ports.clone()),
+            None,
+            "its ports are the host's already"
+        );
         assert_eq!(pod(false, "Succeeded", ports), None);
         assert_eq!(pod(false, "Running", json!([{"containerPort": 81}])), None);
     }

@@ -86,7 +86,9 @@ impl Services {
         let mut task = Task {
             place: Place {
                 node: node.to_string(),
-                zone: nodes.get(&ObjectKey::cluster(node)).and_then(|zone| zone.as_ref().clone()),
+                zone: nodes
+                    .get(&ObjectKey::cluster(node))
+                    .and_then(|zone| zone.as_ref().clone()),
             },
             network,
             dns,
@@ -247,7 +249,8 @@ impl Task {
                 .and_then(|front| rules::service(front, &backs, &self.place, &self.draining));
             changed |= self.put(key.to_string(), rules);
             let check = front.as_ref().and_then(|front| front.health_check_port);
-            self.health.set(&key, check, rules::local_ready(&backs, &self.place, &self.draining));
+            self.health
+                .set(&key, check, rules::local_ready(&backs, &self.place, &self.draining));
             records.push((key, front.map(|front| records::record(&front, &backs))));
         }
         for key in due.pods {
@@ -304,7 +307,10 @@ impl Task {
             Ok(Ok(applied)) => {
                 self.loaded = true;
                 for name in applied.contested.iter().filter(|name| !self.contested.contains(name)) {
-                    tracing::warn!(name, "an address and port of it belongs to another service or host port");
+                    tracing::warn!(
+                        name,
+                        "an address and port of it belongs to another service or host port"
+                    );
                 }
                 self.contested = applied.contested;
             }

@@ -142,8 +142,18 @@ type Meant = fn(&Endpoint, &Place) -> bool;
 /// Hints count when every ready endpoint has them and one is for here: those for nodes first, then those for zones.
 fn preference(candidates: &[Candidate<'_>], place: &Place) -> Meant {
     let for_node: Meant = |endpoint, place| endpoint.for_nodes.contains(&place.node);
-    let for_zone: Meant = |endpoint, place| place.zone.as_ref().is_some_and(|zone| endpoint.for_zones.contains(zone));
-    let ready = || candidates.iter().filter(|candidate| candidate.ready).map(|candidate| candidate.of);
+    let for_zone: Meant = |endpoint, place| {
+        place
+            .zone
+            .as_ref()
+            .is_some_and(|zone| endpoint.for_zones.contains(zone))
+    };
+    let ready = || {
+        candidates
+            .iter()
+            .filter(|candidate| candidate.ready)
+            .map(|candidate| candidate.of)
+    };
     if ready().all(|endpoint| !endpoint.for_nodes.is_empty()) && ready().any(|endpoint| for_node(endpoint, place)) {
         return for_node;
     }
@@ -194,10 +204,20 @@ mod tests {
         let spec = json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
             "ports": [{"port": 80, "nodePort": 30080}]}});
         let draining = draining.iter().map(|address| address.parse().unwrap()).collect();
-        let rules = service(&front(&serde_json::from_value(spec).unwrap()), backs, &place(), &draining).unwrap();
+        let rules = service(
+            &front(&serde_json::from_value(spec).unwrap()),
+            backs,
+            &place(),
+            &draining,
+        )
+        .unwrap();
         let last = |endpoints: &[network::Endpoint]| {
             let text = |endpoint: &network::Endpoint| endpoint.address.to_string();
-            endpoints.iter().map(text).map(|t| t.rsplit('.').next().unwrap_or_default().to_owned()).collect()
+            endpoints
+                .iter()
+                .map(text)
+                .map(|t| t.rsplit('.').next().unwrap_or_default().to_owned())
+                .collect()
         };
         (last(&rules.ports[0].endpoints), last(&rules.ports[0].local_endpoints))
     }
@@ -214,7 +234,11 @@ mod tests {
             (3, "here", false, false, None, None),
         ]);
         assert_eq!(web(&backs, &[]), (list(&["1"]), list(&["2"])));
-        assert_eq!(web(&backs, &["10.42.0.1"]), (list(&["1", "2"]), list(&["2"])), "a last one still serves");
+        assert_eq!(
+            web(&backs, &["10.42.0.1"]),
+            (list(&["1", "2"]), list(&["2"])),
+            "a last one still serves"
+        );
         assert_eq!(local_ready(&backs, &place(), &HashSet::new()), 0);
     }
 
@@ -238,6 +262,10 @@ mod tests {
             (2, "here", true, false, Some("z1"), Some("here")),
         ]);
         assert_eq!(web(&nodes, &[]).0, list(&["2"]));
-        assert_eq!(web(&nodes, &["10.42.0.2"]).0, list(&["1"]), "none for this node: by zone");
+        assert_eq!(
+            web(&nodes, &["10.42.0.2"]).0,
+            list(&["1"]),
+            "none for this node: by zone"
+        );
     }
 }

@@ -31,7 +31,11 @@ fn service(endpoints: &[u8]) -> Service {
             port: 8080,
             node_port: Some(30000),
             endpoints: endpoints.iter().map(endpoint).collect(),
-            local_endpoints: endpoints.iter().map(endpoint).filter(|endpoint| endpoint.local).collect(),
+            local_endpoints: endpoints
+                .iter()
+                .map(endpoint)
+                .filter(|endpoint| endpoint.local)
+                .collect(),
         }],
         ..Service::default()
     }
