@@ -331,7 +331,9 @@ fn full(schema: &Schema, ty: TypeId, depth: usize) -> Value {
 
 #[test]
 fn every_field_of_every_kind_survives_both_codecs() {
-    for resource in Catalog::builtin().resources() {
+    // What is computed (metrics) isn't of Kubernetes' own types and has no protobuf.
+    let stored = Catalog::builtin().resources().iter().filter(|row| !row.computed);
+    for resource in stored {
         let shape = Shape::from(&**resource);
         let mut object = full(shape.schema, shape.ty, 0);
         object["apiVersion"] = shape.kind.api_version().into();

@@ -74,8 +74,11 @@ impl Schemas {
         }
     }
 
-    /// A reference to a type of the table.
+    /// A reference to a type of the table; what has no type there is some object.
     pub(super) fn reference(&mut self, name: &str) -> Value {
+        if name.is_empty() {
+            return json!({"type": "object"});
+        }
         self.wanted.insert(name.to_owned());
         json!({"$ref": format!("#/components/schemas/{name}")})
     }
