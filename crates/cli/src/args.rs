@@ -42,6 +42,26 @@ pub enum Command {
         #[arg(long)]
         purge: bool,
     },
+    /// Tokens by which other machines join.
+    #[command(after_help = "Example:\n  gantry token create    # prints the line to paste on the other machine")]
+    Token {
+        /// What to do with tokens.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Make this machine a node of a server elsewhere; `gantry token create` there prints the line.
+    #[command(
+        after_help = "Example:\n  gantry join https://192.0.2.10:6443 --token 07401b.f395accd246ae52d.<hash> --labels disk=ssd"
+    )]
+    Join(JoinArgs),
+    /// Move a node's pods away, so that it can be stopped.
+    #[command(
+        after_help = "Example:\n  gantry drain web-2 --ignore-daemonsets\n  kubectl uncordon web-2    # when it is back"
+    )]
+    Drain(DrainArgs),
+    /// Take this machine out of the cluster that it joined, and remove every trace.
+    #[command(after_help = "Example:\n  gantry leave\n  gantry leave --force    # the server is gone for good")]
+    Leave(LeaveArgs),
     /// Show what runs, where, and how healthy it is.
     #[command(after_help = "Example:\n  gantry status\n  gantry status -o json")]
     Status {
@@ -111,7 +131,7 @@ pub struct UpArgs {
 }
 
 /// Settings that an instance keeps; what isn't given stays as it was at the last start.
-#[derive(Args, Debug, Clone, Default)]
+#[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsArgs {
     /// Where the server listens [default: 0.0.0.0:6443].
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -128,6 +148,113 @@ pub struct SettingsArgs {
     /// This machine's name in the cluster [default: the host's name].
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
+    /// How many nodes to have on this machine, for trying things out: those beside the first are in networks of their own.
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u8>,
+    /// Run the server alone; pods run on machines that join.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub no_node: Option<bool>,
+    /// How long nodes' certificates hold; they renew them by themselves [default: 365 days].
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub cluster_signing_duration: Option<Duration>,
+}
+
+/// What to do with tokens.
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make one, and print the line that lets another machine join.
+    #[command(after_help = "Example:\n  gantry token create --ttl 1h")]
+    Create {
+        /// How long it lets machines join; 0 for ever.
+        #[arg(long, default_value = "24h", value_parser = duration, value_name = "TIME")]
+        ttl: Duration,
+        /// What it is for, as `list` shows it.
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+    },
+    /// List them.
+    #[command(after_help = "Example:\n  gantry token list")]
+    List {
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Take one back. Nodes that joined by it stay.
+    #[command(after_help = "Example:\n  gantry token revoke 07401b")]
+    Revoke {
+        /// The token, or its first six characters.
+        token: String,
+    },
+}
+
+/// What `join` takes.
+#[derive(Args, Debug, Clone)]
+pub struct JoinArgs {
+    /// Where the server is: https://ADDRESS:PORT.
+    #[arg(value_name = "URL")]
+    pub server: String,
+    /// What `gantry token create` printed. A node that has joined before needs none.
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// This machine's name in the cluster [default: the host's name].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// The address by which other nodes reach this one [default: the one that leads to the world].
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Labels for the node.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// How long to wait until the node is ready.
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub wait: Duration,
+}
+
+/// What `drain` takes: kubectl's flags.
+#[derive(Args, Debug, Clone)]
+pub struct DrainArgs {
+    /// The node.
+    pub node: String,
+    /// How pods are moved.
+    #[command(flatten)]
+    pub how: DrainOptions,
+}
+
+/// How pods are moved away.
+#[derive(Args, Debug, Clone, Default)]
+pub struct DrainOptions {
+    /// Also pods that nobody makes anew elsewhere.
+    #[arg(long)]
+    pub force: bool,
+    /// Leave pods of DaemonSets where they are.
+    #[arg(long)]
+    pub ignore_daemonsets: bool,
+    /// Also pods with emptyDir volumes, whose data goes.
+    #[arg(long)]
+    pub delete_emptydir_data: bool,
+    /// Seconds that each pod gets to end; below zero, its own.
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true, value_name = "SECONDS")]
+    pub grace_period: i64,
+    /// How long it may all take; 0 for ever.
+    #[arg(long, default_value = "0s", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+    /// Only pods with these labels.
+    #[arg(long, value_name = "SELECTOR")]
+    pub pod_selector: Option<String>,
+    /// Delete pods without heeding disruption budgets.
+    #[arg(long)]
+    pub disable_eviction: bool,
+}
+
+/// What `leave` takes.
+#[derive(Args, Debug, Clone)]
+pub struct LeaveArgs {
+    /// Don't move the pods away first, and go even if the server doesn't answer.
+    #[arg(long)]
+    pub force: bool,
+    /// How long moving the pods away may take; 0 for ever.
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
 }
 
 /// What to do with images.
@@ -172,8 +299,21 @@ pub enum ImageCommand {
     },
 }
 
+/// `KEY=VALUE`, as a label may be.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not a label such as disk=ssd"))?;
+    let mut wrong = meta::names::qualified_name(key);
+    wrong.extend(meta::names::label_value(value));
+    match wrong.first() {
+        Some(wrong) => Err(format!("{text:?}: {wrong}")),
+        None => Ok((key.to_string(), value.to_string())),
+    }
+}
+
 /// `90s`, `2m`, `500ms`, or a number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let number: u64 = number
         .parse()

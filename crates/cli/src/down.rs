@@ -9,10 +9,18 @@ use rustix::process::Signal;
 
 use crate::instance::Instance;
 use crate::process::{Role, Running, is_root};
-use crate::{kubeconfig, wait};
+use crate::{kubeconfig, nodes, wait};
 
 /// All that an instance keeps in its directory.
-const KNOWN: [&str; 5] = ["settings.json", "admin.kubeconfig", "server", "node", "run"];
+const KNOWN: [&str; 7] = [
+    "settings.json",
+    "admin.kubeconfig",
+    "join.kubeconfig",
+    "server",
+    "node",
+    "nodes",
+    "run",
+];
 /// How long a process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,15 +49,20 @@ pub async fn run(instance: Instance, purge_too: bool) -> anyhow::Result<()> {
 
 /// Ends the processes and the pods, and takes away what they have in the kernel. Objects and images stay.
 pub async fn stop(instance: &Instance) -> anyhow::Result<()> {
+    stop_with(instance, false).await
+}
+
+async fn stop_with(instance: &Instance, purge: bool) -> anyhow::Result<()> {
+    // The others are gone before their server is, and their links before the host's network.
+    let mut errors = nodes::take_down(instance, purge);
     for role in [Role::Supervisor, Role::Node, Role::Server] {
         if let Some(running) = instance.running(role) {
             end(instance, running)?;
         }
         instance.clear_role(role);
     }
-    let mut errors = Vec::new();
     if instance.dir().join("node").exists() {
-        errors = node::purge(instance.dir(), &instance.id()).await;
+        errors.extend(node::purge(instance.dir(), &instance.id()).await);
     }
     instance.withdraw();
     if errors.is_empty() {
@@ -67,7 +80,7 @@ pub fn found(instance: &Instance) -> Vec<&'static str> {
 
 /// As [`stop`], and the files go too, but for what is to be kept.
 pub async fn empty(instance: &Instance, keep: &[&str]) -> anyhow::Result<()> {
-    stop(instance).await?;
+    stop_with(instance, !keep.contains(&"nodes")).await?;
     for name in KNOWN.into_iter().filter(|name| !keep.contains(name)) {
         let path = instance.dir().join(name);
         let removed = match fs::symlink_metadata(&path) {
@@ -82,7 +95,7 @@ pub async fn empty(instance: &Instance, keep: &[&str]) -> anyhow::Result<()> {
 
 /// As [`stop`], and all files go too.
 pub async fn purge(instance: &Instance) -> anyhow::Result<()> {
-    stop(instance).await?;
+    stop_with(instance, true).await?;
     match fs::remove_dir_all(instance.dir()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", instance.dir().display()))
@@ -92,7 +105,7 @@ pub async fn purge(instance: &Instance) -> anyhow::Result<()> {
 }
 
 /// Files are only removed from a directory that an instance made.
-fn check_is_ours(dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_is_ours(dir: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
         let name = entry.with_context(|| format!("reading {}", dir.display()))?.file_name();
         if !KNOWN.iter().any(|known| name == *known) {

@@ -3,14 +3,18 @@
 //! ```text
 //! DATA/admin.kubeconfig      the administrator's credentials
 //! DATA/settings.json         how it was last started
+//! DATA/join.kubeconfig       where a machine that has joined finds its server
 //! DATA/server/               objects, keys
 //! DATA/node/                 images, pods, containers
+//! DATA/nodes/                further nodes on this machine
 //! DATA/run/                  pids, logs and signs of life of the processes
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -19,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::args::SettingsArgs;
+use crate::process::Role;
 
 /// Where all instances of this machine say that they are there, so that a clash can be named.
 const DIRECTORY: &str = "/run/gantry";
@@ -43,6 +48,39 @@ pub struct Settings {
     pub service_cidr: Ipv4Net,
     /// This machine's name in the cluster.
     pub node_name: String,
+    /// The server that this machine has joined; none where the server is part of the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Whether the server is alone, without a node.
+    #[serde(default)]
+    pub no_node: bool,
+    /// The address by which other nodes reach this one, where it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_ip: Option<IpAddr>,
+    /// Labels for the node besides the usual ones.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// How many nodes there are on this machine: its own, and others in networks of their own.
+    #[serde(default = "one")]
+    pub nodes: u8,
+    /// The domain of Services' names.
+    #[serde(default = "cluster_domain")]
+    pub cluster_domain: String,
+    /// How long nodes' certificates hold.
+    #[serde(default = "certificate_seconds")]
+    pub certificate_seconds: u64,
+}
+
+fn one() -> u8 {
+    1
+}
+
+fn cluster_domain() -> String {
+    "cluster.local".to_string()
+}
+
+fn certificate_seconds() -> u64 {
+    365 * 24 * 3600
 }
 
 /// What an instance says of itself to others on the machine.
@@ -51,6 +89,14 @@ pub struct Settings {
 struct Presence {
     data_dir: PathBuf,
     settings: Settings,
+    /// In which network it is; instances in different ones are not in each other's way.
+    #[serde(default)]
+    network: Option<u64>,
+}
+
+/// The network namespace of this process.
+fn own_network() -> Option<u64> {
+    fs::metadata("/proc/self/ns/net").ok().map(|namespace| namespace.ino())
 }
 
 impl Instance {
@@ -88,6 +134,16 @@ impl Instance {
         self.dir.join("server/bootstrap.kubeconfig")
     }
 
+    /// Where a machine that has joined finds its server.
+    pub fn join_kubeconfig(&self) -> PathBuf {
+        self.dir.join("join.kubeconfig")
+    }
+
+    /// A node's own credentials.
+    pub fn node_kubeconfig(&self) -> PathBuf {
+        self.dir.join("node/pki/kubeconfig")
+    }
+
     fn settings_file(&self) -> PathBuf {
         self.dir.join("settings.json")
     }
@@ -109,6 +165,21 @@ impl Instance {
     pub fn settings(&self, given: &SettingsArgs) -> anyhow::Result<Settings> {
         let stored = self.stored_settings()?;
         let mut settings = stored.clone().unwrap_or_else(Settings::defaults);
+        if let Some(server) = settings.server.as_ref().filter(|_| *given != SettingsArgs::default()) {
+            bail!(
+                "{} is a node of {server}; its settings come from there",
+                self.dir.display()
+            );
+        }
+        if let Some(nodes) = given.nodes {
+            settings.nodes = nodes.max(1);
+        }
+        if let Some(no_node) = given.no_node {
+            settings.no_node = no_node;
+        }
+        if let Some(time) = given.cluster_signing_duration {
+            settings.certificate_seconds = time.as_secs();
+        }
         if let Some(listen) = given.listen {
             settings.listen = listen;
             if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
@@ -155,6 +226,7 @@ impl Instance {
         let presence = Presence {
             data_dir: self.dir.clone(),
             settings: settings.clone(),
+            network: own_network(),
         };
         fs::create_dir_all(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
         write_whole(&self.presence_file(), &serde_json::to_vec_pretty(&presence)?)
@@ -209,12 +281,16 @@ fn others(own: &Path) -> Vec<Presence> {
 
 impl Presence {
     fn check(&self, wanted: &Settings) -> anyhow::Result<()> {
+        if self.network.is_some() && self.network != own_network() {
+            return Ok(());
+        }
         let other = self.data_dir.display();
         let theirs = &self.settings;
         let same_ip = theirs.listen.ip() == wanted.listen.ip()
             || theirs.listen.ip().is_unspecified()
             || wanted.listen.ip().is_unspecified();
-        if theirs.listen.port() == wanted.listen.port() && same_ip {
+        let both_listen = theirs.server.is_none() && wanted.server.is_none();
+        if both_listen && theirs.listen.port() == wanted.listen.port() && same_ip {
             bail!(
                 "the instance in {other} listens on {}; choose another --listen",
                 theirs.listen
@@ -232,14 +308,45 @@ impl Presence {
 }
 
 impl Settings {
-    fn defaults() -> Self {
+    pub(crate) fn defaults() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 6443),
             advertise_address: host_address(),
             pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16),
             service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
             node_name: node::default_name(),
+            server: None,
+            no_node: false,
+            nodes: 1,
+            node_ip: None,
+            labels: BTreeMap::new(),
+            cluster_domain: cluster_domain(),
+            certificate_seconds: certificate_seconds(),
         }
+    }
+
+    /// The processes that such an instance has.
+    pub fn roles(&self) -> Vec<Role> {
+        match (&self.server, self.no_node) {
+            (Some(_), _) => vec![Role::Node],
+            (None, true) => vec![Role::Server],
+            (None, false) => vec![Role::Server, Role::Node],
+        }
+    }
+
+    /// With what the node asks for its first certificate, and where it learns that the server has moved.
+    pub fn bootstrap_kubeconfig(&self, instance: &Instance) -> PathBuf {
+        match self.server {
+            Some(_) => instance.join_kubeconfig(),
+            None => instance.bootstrap_kubeconfig(),
+        }
+    }
+
+    /// The node's address, where the node is not to find it itself.
+    pub fn node_address(&self) -> Option<IpAddr> {
+        let advertised = Some(self.advertise_address).filter(|_| self.server.is_none());
+        // Others can't reach a loopback address; the node finds a better one itself.
+        self.node_ip.or(advertised.filter(|address| !address.is_loopback()))
     }
 
     /// Where programs on this machine reach the server.
@@ -296,6 +403,7 @@ mod tests {
         let other = Presence {
             data_dir: "/srv/first".into(),
             settings: theirs,
+            network: None,
         };
         let check = |listen, pods, services| {
             other

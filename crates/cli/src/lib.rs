@@ -6,13 +6,18 @@
 pub mod args;
 pub mod demo;
 pub mod down;
+pub mod drain;
 pub mod image;
 pub mod instance;
+pub mod join;
 pub mod kubeconfig;
+pub mod leave;
+mod nodes;
 pub mod preflight;
 pub mod process;
 pub mod progress;
 pub mod status;
+pub mod token;
 pub mod up;
 pub mod wait;
 

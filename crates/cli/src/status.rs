@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::Output;
 use crate::instance::Instance;
+use crate::leave::as_node;
 use crate::process::Role;
 use crate::up::connect;
 
@@ -34,22 +35,32 @@ async fn collect(instance: &Instance) -> anyhow::Result<Value> {
         "instance": instance.id(),
         "server": {
             "pid": pid(Role::Server),
-            "endpoint": settings.as_ref().map(|settings| settings.local_endpoint()),
+            "endpoint": settings.as_ref().map(|settings| settings.server.clone().unwrap_or_else(|| settings.local_endpoint())),
             "version": null,
             "healthy": false,
         },
         "node": {"pid": pid(Role::Node), "name": settings.as_ref().map(|settings| settings.node_name.clone())},
+        "joined": settings.as_ref().is_some_and(|settings| settings.server.is_some()),
         "supervisor": {"pid": pid(Role::Supervisor)},
         "nodes": [],
         "pods": [],
     });
-    if !instance.admin_kubeconfig().exists() || pid(Role::Server).is_none() {
+    let joined = settings.as_ref().filter(|settings| settings.server.is_some());
+    let known = match joined {
+        Some(_) => instance.node_kubeconfig().exists(),
+        None => instance.admin_kubeconfig().exists() && pid(Role::Server).is_some(),
+    };
+    if !known {
         return Ok(status);
     }
     let asked = async {
-        let client = connect(instance).await?;
+        let (client, own) = match joined {
+            // A node sees its own pods only.
+            Some(settings) => (as_node(instance).await?, Some(settings.node_name.as_str())),
+            None => (connect(instance).await?, None),
+        };
         let version = client.apiserver_version().await?;
-        anyhow::Ok((version.git_version, nodes(&client).await?, pods(&client).await?))
+        anyhow::Ok((version.git_version, nodes(&client).await?, pods(&client, own).await?))
     };
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok((version, nodes, pods))) => {
@@ -85,8 +96,12 @@ async fn nodes(client: &Client) -> Result<Vec<Value>, kube::Error> {
     Ok(nodes.items.iter().map(of).collect())
 }
 
-async fn pods(client: &Client) -> Result<Vec<Value>, kube::Error> {
-    let pods = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await?;
+async fn pods(client: &Client, node: Option<&str>) -> Result<Vec<Value>, kube::Error> {
+    let mut params = ListParams::default();
+    if let Some(node) = node {
+        params = params.fields(&format!("spec.nodeName={node}"));
+    }
+    let pods = Api::<Pod>::all(client.clone()).list(&params).await?;
     let of = |pod: &Pod| {
         let status = pod.status.clone().unwrap_or_default();
         let containers = status.container_statuses.unwrap_or_default();
@@ -124,10 +139,15 @@ fn text(status: &Value) -> String {
     };
     let _ = writeln!(out, "data     {}", show(&status["dataDir"]));
     let server = &status["server"];
+    let joined = status["joined"] == json!(true);
     let _ = writeln!(
         out,
         "server   {}  {}  {}",
-        process(&server["pid"]),
+        if joined {
+            "elsewhere".to_string()
+        } else {
+            process(&server["pid"])
+        },
         show(&server["endpoint"]),
         show(&server["version"])
     );
@@ -140,7 +160,8 @@ fn text(status: &Value) -> String {
         process(&status["node"]["pid"]),
         show(&status["node"]["name"])
     );
-    if status["supervisor"]["pid"].is_null() && !server["pid"].is_null() {
+    let runs = !server["pid"].is_null() || !status["node"]["pid"].is_null();
+    if status["supervisor"]["pid"].is_null() && runs {
         let _ = writeln!(
             out,
             "         nothing restarts them when they die; `gantry up` sees to that"

@@ -1,6 +1,7 @@
 //! `gantry up`: from nothing to a ready node, once or again.
 
 use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::instance::{Instance, Settings, Turn};
 use crate::preflight::{self, Machine, Wishes};
 use crate::process::{Role, own_program};
 use crate::progress::Progress;
-use crate::{demo, down, kubeconfig, wait};
+use crate::{demo, down, join, kubeconfig, nodes, wait};
 
 /// How long the supervisor may take to be there.
 const SUPERVISOR: Duration = Duration::from_secs(20);
@@ -25,6 +26,9 @@ pub async fn run(instance: Instance, args: UpArgs) -> anyhow::Result<()> {
     let progress = Progress::start();
     let running = instance.running(Role::Supervisor).is_some();
     let settings = instance.settings(&args.settings)?;
+    if args.demo && (settings.no_node || settings.server.is_some()) {
+        bail!("the demo needs a server with a node; leave --demo away");
+    }
     if running || instance.running(Role::Server).is_some() {
         check_unchanged(&instance, &settings)?;
     }
@@ -35,6 +39,11 @@ pub async fn run(instance: Instance, args: UpArgs) -> anyhow::Result<()> {
             undo(&instance, &before).await;
         }
         return Err(error);
+    }
+    if settings.server.is_some() {
+        let took = crate::progress::show(progress.elapsed());
+        println!("node {} is ready after {took}", settings.node_name);
+        return Ok(());
     }
     let context = add_context(&instance, args.no_kubeconfig)?;
     if args.demo {
@@ -57,9 +66,13 @@ fn check_unchanged(instance: &Instance, wanted: &Settings) -> anyhow::Result<()>
     }
 }
 
+/// What a node alone listens on: any port will do.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// Asks for all that can be known beforehand; nothing is made yet.
 fn check(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
     instance.check_others(settings)?;
+    nodes::check(settings)?;
     // What of this instance still runs has what it needs; the supervisor joins it.
     if instance.running(Role::Server).is_some() {
         return Ok(());
@@ -67,7 +80,7 @@ fn check(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
     let wishes = Wishes {
         dir: instance.dir(),
         instance: &instance.id(),
-        listen: settings.listen,
+        listen: settings.server.as_ref().map_or(settings.listen, |_| NOWHERE),
         pods: settings.pod_cidr,
         services: settings.service_cidr,
     };
@@ -76,7 +89,7 @@ fn check(instance: &Instance, settings: &Settings) -> anyhow::Result<()> {
 
 /// Starts the supervisor, unless somebody else has just done so: two that are told at once to start one instance, or
 /// two that clash, take turns.
-async fn start(instance: &Instance, settings: &Settings, before: &Before) -> anyhow::Result<bool> {
+pub(crate) async fn start(instance: &Instance, settings: &Settings, before: &Before) -> anyhow::Result<bool> {
     preflight::can_run_node(&Machine)?;
     let turn = Turn::take()?;
     if instance.running(Role::Supervisor).is_some() {
@@ -131,9 +144,15 @@ async fn wait_until_ready(
     limit: Duration,
     progress: &Progress,
 ) -> anyhow::Result<()> {
+    if settings.server.is_some() {
+        return join::wait_until_ready(instance, settings, limit, progress).await;
+    }
     let step = progress.step(format!("server at {}", settings.local_endpoint()));
     wait_for_role(instance, Role::Server, limit).await?;
     step.done();
+    if settings.no_node {
+        return Ok(());
+    }
     let step = progress.step(format!("node {}", settings.node_name));
     let client = connect(instance).await?;
     let api: Api<Node> = Api::all(client);
@@ -149,10 +168,10 @@ async fn wait_until_ready(
         failure = failed(instance, Role::Node, left) => bail!("{failure}"),
     }
     step.done();
-    Ok(())
+    nodes::bring_up(instance, settings, limit, progress).await
 }
 
-async fn wait_for_role(instance: &Instance, role: Role, limit: Duration) -> anyhow::Result<()> {
+pub(crate) async fn wait_for_role(instance: &Instance, role: Role, limit: Duration) -> anyhow::Result<()> {
     let instance = instance.clone();
     let look = move || {
         let look = || match instance.failure(role) {
@@ -184,7 +203,7 @@ async fn failed(instance: &Instance, role: Role, limit: Duration) -> String {
 }
 
 /// What was there before a start, so that one that fails can leave just that.
-struct Before {
+pub(crate) struct Before {
     /// What was in the data directory.
     had: Vec<&'static str>,
     /// The directories on the way to the data directory that were missing, the deepest first.
@@ -192,7 +211,7 @@ struct Before {
 }
 
 impl Before {
-    fn look(instance: &Instance) -> Self {
+    pub(crate) fn look(instance: &Instance) -> Self {
         let missing = instance.dir().ancestors().take_while(|dir| !dir.exists());
         Self {
             had: down::found(instance),
@@ -202,7 +221,7 @@ impl Before {
 }
 
 /// A start that failed leaves nothing behind: what ran is stopped, and files that this start made go.
-async fn undo(instance: &Instance, before: &Before) {
+pub(crate) async fn undo(instance: &Instance, before: &Before) {
     if let Err(error) = down::empty(instance, &before.had).await {
         eprintln!("gantry: cleaning up after that: {error:#}");
     }

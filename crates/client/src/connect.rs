@@ -3,14 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use kube::Client;
-use kube::client::Body;
+use kube::client::{Body, ConfigExt as _};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use tower::{BoxError, Service};
+use tower::{BoxError, Service, ServiceBuilder};
+
+/// How long the server may take to take a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// When a connection on which nothing happens is tried out, and when it counts as gone.
+const PROBE_AFTER: Duration = Duration::from_secs(10);
+const PROBE_EVERY: Duration = Duration::from_secs(4);
+const PROBES: u32 = 3;
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +70,30 @@ pub async fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<Clien
     };
     let file = Kubeconfig::read_from(path).map_err(bad)?;
     let config = Config::from_custom_kubeconfig(file, &options).await.map_err(bad)?;
-    Client::try_from(config).map_err(|source| ConnectError::Client {
+    from_config(&config).map_err(|source| ConnectError::Client {
         path: path.to_owned(),
         source,
     })
+}
+
+/// A client that notices when the way to the server is gone. Nothing is ever sent on the connection of a watch, so that
+/// after a cut it would wait for ever for a server that has long hung up; the kernel's probes find that out.
+pub fn from_config(config: &Config) -> Result<Client, kube::Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_keepalive(Some(PROBE_AFTER));
+    tcp.set_keepalive_interval(Some(PROBE_EVERY));
+    tcp.set_keepalive_retries(Some(PROBES));
+    tcp.set_tcp_user_timeout(Some(PROBE_AFTER + PROBE_EVERY * PROBES));
+    let tls = config.rustls_https_connector_with_connector(tcp)?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .map_err(BoxError::from)
+        .service(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(tls));
+    Ok(Client::new(service, config.default_namespace.clone()))
 }
 
 /// A client whose connection can be exchanged while it is in use, and the handle that does it: a node that got a new

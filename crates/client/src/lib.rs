@@ -11,7 +11,7 @@ mod objects;
 mod write;
 
 pub use backoff::Backoff;
-pub use connect::{ConnectError, Reload, from_kubeconfig, in_process, reloadable};
+pub use connect::{ConnectError, Reload, from_config, from_kubeconfig, in_process, reloadable};
 pub use events::{EventType, Recorder, Regarding};
 pub use informer::{Builder, Change, Changes, Informer};
 pub use meta::ObjectKey;

@@ -22,6 +22,7 @@ mod replicaset;
 mod start;
 #[cfg(test)]
 mod testing;
+mod tokens;
 mod world;
 mod write;
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 use crate::write::Writer;
-use crate::{accounts, csr, deployment, disruption, endpoints, gc, ipam, namespace, nodes, podgc, replicaset};
+use crate::{accounts, csr, deployment, disruption, endpoints, gc, ipam, namespace, nodes, podgc, replicaset, tokens};
 
 /// The user that the shared watches act as.
 pub const SHARED_IDENTITY: &str = "system:kube-controller-manager";
@@ -27,6 +27,8 @@ pub struct SigningKey {
     pub certificate: String,
     /// Its private key.
     pub key: String,
+    /// How long a certificate holds, unless its request wants less.
+    pub lifetime: Duration,
 }
 
 /// What controllers must be told.
@@ -101,6 +103,8 @@ impl<F: Fn(&str) -> Client> Starter<'_, F> {
         self.start(disruption::Controller::new(world, writer), WORKERS);
         let writer = self.writer("pod-garbage-collector");
         self.start(podgc::Controller::new(world, writer), WORKERS);
+        let writer = self.writer("token-cleaner");
+        self.start(tokens::Controller::new(world, writer), 1);
         if let Some(key) = config.signing {
             let writer = self.writer("certificate-controller");
             self.start(csr::Controller::new(world, writer, key), 1);

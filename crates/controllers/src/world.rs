@@ -47,6 +47,7 @@ pub(crate) struct World {
     pub(crate) nodes: Informer<Node>,
     pub(crate) leases: Informer<Lease>,
     pub(crate) requests: Informer<SigningRequest>,
+    pub(crate) tokens: Informer<BootstrapToken>,
     pub(crate) budgets: Informer<Budget>,
 }
 
@@ -88,6 +89,8 @@ impl World {
             leases: Informer::of(Api::<coordination::Lease>::namespaced(all(), "kube-node-lease"))
                 .start(project::lease),
             requests: Informer::of(Api::<certificates::CertificateSigningRequest>::all(all())).start(project::request),
+            tokens: Informer::of(Api::<core::Secret>::namespaced(all(), "kube-system"))
+                .start_some(project::bootstrap_token),
             budgets: Informer::of(Api::<policy::PodDisruptionBudget>::all(all()))
                 .index(|budget: &Budget, values| values.extend(budget.key.namespace.as_deref().map(Into::into)))
                 .start(project::budget),
@@ -109,6 +112,7 @@ impl World {
         self.nodes.synced().await;
         self.leases.synced().await;
         self.requests.synced().await;
+        self.tokens.synced().await;
         self.budgets.synced().await;
     }
 }

@@ -51,6 +51,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Image { command } => cli::image::run(&Instance::new(&cli.data_dir)?, command),
         Command::Up(args) => small(cli::up::run(Instance::new(&cli.data_dir)?, args)),
+        Command::Token { command } => small(cli::token::run(Instance::new(&cli.data_dir)?, command)),
+        Command::Join(args) => small(cli::join::run(Instance::new(&cli.data_dir)?, args)),
+        Command::Drain(args) => small(cli::drain::run(Instance::new(&cli.data_dir)?, args)),
+        Command::Leave(args) => small(cli::leave::run(Instance::new(&cli.data_dir)?, args)),
         Command::Down { purge } => small(cli::down::run(Instance::new(&cli.data_dir)?, purge)),
         Command::Status { output } => small(cli::status::run(Instance::new(&cli.data_dir)?, output)),
         Command::Bench { command } => busy(bench::run(command)),

@@ -11,22 +11,29 @@ pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Resu
     let settings = instance.settings(&given)?;
     instance.take_role(Role::Node)?;
     let cancel = crate::until_told_to_end()?;
+    let joined = settings.server.is_some();
     let config = Config {
-        name: settings.node_name,
+        name: settings.node_name.clone(),
         data_dir: instance.dir().to_path_buf(),
         instance: instance.id(),
-        bootstrap: instance.bootstrap_kubeconfig(),
-        // Others can't reach a loopback address; the node finds a better one itself.
-        node_ip: Some(settings.advertise_address).filter(|address| !address.is_loopback()),
+        bootstrap: settings.bootstrap_kubeconfig(&instance),
+        node_ip: settings.node_address(),
         cluster_cidr: settings.pod_cidr,
         service_cidr: settings.service_cidr,
-        cluster_domain: "cluster.local".to_string(),
-        labels: Default::default(),
+        cluster_domain: settings.cluster_domain.clone(),
+        labels: settings.labels.clone(),
     };
     let work = async {
         cli::preflight::can_run_node(&cli::preflight::Machine)?;
-        wait_for_bootstrap(&instance).await?;
-        Box::pin(node::run(config, cancel)).await.context("the node")
+        if !joined {
+            wait_for_bootstrap(&instance).await?;
+        }
+        let ready = || {
+            if let Err(error) = instance.set_ready(Role::Node) {
+                tracing::warn!(%error, "saying that the node is ready");
+            }
+        };
+        Box::pin(node::run(config, cancel, ready)).await.context("the node")
     };
     let result = Box::pin(work).await;
     match &result {

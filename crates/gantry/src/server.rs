@@ -1,6 +1,7 @@
 //! `gantry server`: store, API, controllers and scheduler in one process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use cli::args::SettingsArgs;
@@ -64,6 +65,7 @@ fn config(instance: &Instance, settings: &Settings) -> Config {
     config.listen = settings.listen;
     config.advertise_address = settings.advertise_address;
     config.service_cidr = settings.service_cidr.into();
+    config.pod_cidr = Some(settings.pod_cidr.into());
     config.names = vec![settings.node_name.clone()];
     config
 }
@@ -83,6 +85,7 @@ fn start_parts(settings: &Settings, server: &Server, cancel: &CancellationToken)
     let config = controllers::Config {
         root_ca: ca.pem().to_owned(),
         signing: Some(SigningKey {
+            lifetime: Duration::from_secs(settings.certificate_seconds),
             certificate: ca.pem().to_owned(),
             key: ca.key_pem().to_owned(),
         }),

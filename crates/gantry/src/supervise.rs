@@ -30,14 +30,16 @@ pub(crate) fn run(instance: &Instance) -> anyhow::Result<()> {
     let told = told_to_end()?;
     instance.take_role(Role::Supervisor)?;
     instance.set_ready(Role::Supervisor)?;
-    let mut both = [Role::Server, Role::Node].map(|role| Kept::new(instance, role));
-    while !happened(&told, &both)? {
-        both.iter_mut().for_each(|kept| kept.go_on(instance));
+    let roles = instance.stored_settings()?.map(|settings| settings.roles());
+    let roles = roles.unwrap_or_else(|| vec![Role::Server, Role::Node]);
+    let mut all: Vec<Kept> = roles.into_iter().map(|role| Kept::new(instance, role)).collect();
+    while !happened(&told, &all)? {
+        all.iter_mut().for_each(|kept| kept.go_on(instance));
     }
-    for kept in &both {
+    for kept in &all {
         kept.tell_to_end();
     }
-    for kept in &mut both {
+    for kept in &mut all {
         kept.wait();
     }
     instance.clear_role(Role::Supervisor);

@@ -12,6 +12,7 @@ mod error;
 mod forward;
 mod host;
 mod host_changes;
+pub mod lab;
 mod layout;
 mod ledger;
 mod link;

@@ -26,6 +26,7 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use secrecy::ExposeSecret as _;
+use x509_parser::certificate::X509Certificate;
 
 use crate::Error;
 
@@ -51,7 +52,7 @@ impl Place {
     /// The credentials there are, or new ones when they are missing or about to expire.
     pub(crate) async fn obtain(&self) -> Result<Credentials, Error> {
         match self.read() {
-            Ok(Some(credentials)) if credentials.is_fresh() => self.follow_server(credentials),
+            Ok(Some(own)) if !own.is_due() && own.is_of(&self.node) => self.follow_server(own),
             Ok(_) => self.request().await,
             Err(error) => {
                 tracing::warn!(%error, "the node's credentials can't be used; asking for new ones");
@@ -125,9 +126,10 @@ impl Place {
             .and_then(|request| request.pem())
             .map_err(|error| Error::credentials("making a request for", &self.dir, error))?;
         let (config, cluster) = self.requester()?;
+        let unusable = |error: &dyn std::fmt::Display| Error::credentials("using", &self.bootstrap, error);
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
-        let config = config.map_err(|error| Error::credentials("using", &self.bootstrap, error))?;
-        let client = Client::try_from(config).map_err(|error| Error::credentials("using", &self.bootstrap, error))?;
+        let client = client::from_config(&config.map_err(|error| unusable(&error))?);
+        let client = client.map_err(|error| unusable(&error))?;
         let certificate = sign(&client, &self.node, &request).await?;
         let key = key.serialize_pem().into_bytes();
         self.write(&cluster, &certificate, &key)?;
@@ -137,13 +139,14 @@ impl Place {
 
     /// With what the request is made: the old certificate while it is valid, else the bootstrap credentials.
     fn requester(&self) -> Result<(Kubeconfig, Cluster), Error> {
-        let valid = self
-            .read()
-            .ok()
-            .flatten()
-            .is_some_and(|credentials| credentials.left() > SignedDuration::ZERO);
+        let own = self.read().ok().flatten();
+        let valid = own.is_some_and(|own| own.is_valid() && own.is_of(&self.node));
         let path = if valid { self.file() } else { self.bootstrap.clone() };
         let config = Kubeconfig::read_from(&path).map_err(|error| Error::credentials("reading", &path, error))?;
+        let auth = config.auth_infos.first().and_then(|named| named.auth_info.as_ref());
+        if auth.is_none_or(|auth| auth.token.is_none() && auth.client_certificate_data.is_none()) {
+            return Err(Error::Expired(self.node.clone()));
+        }
         let cluster = config
             .clusters
             .first()
@@ -261,22 +264,51 @@ async fn sign(client: &Client, node: &str, request: &str) -> Result<Vec<u8>, Err
 }
 
 impl Credentials {
-    /// How long the certificate is valid.
-    fn left(&self) -> SignedDuration {
-        let expires = CertificateDer::from_pem_slice(&self.certificate).ok().and_then(|der| {
-            let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
-            Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
-        });
-        expires.map_or(SignedDuration::ZERO, |expires| expires.duration_since(Timestamp::now()))
+    /// What a look into the certificate gives.
+    fn look<T>(&self, at: impl FnOnce(&X509Certificate<'_>) -> Option<T>) -> Option<T> {
+        let der = CertificateDer::from_pem_slice(&self.certificate).ok()?;
+        let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
+        at(&certificate)
     }
 
-    fn is_fresh(&self) -> bool {
-        self.left() > SignedDuration::from_hours(24 * 30)
+    /// From when until when it holds, in seconds.
+    fn validity(&self) -> (i64, i64) {
+        let of = |certificate: &X509Certificate<'_>| {
+            let validity = certificate.validity();
+            Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+        };
+        self.look(of).unwrap_or_default()
+    }
+
+    /// Whether the server still takes it.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.validity().1 > Timestamp::now().as_second()
+    }
+
+    /// Whether it is this node's, which may have got another name.
+    fn is_of(&self, node: &str) -> bool {
+        let name = self.look(|certificate| {
+            let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+            Some(name.to_owned())
+        });
+        name.is_some_and(|name| name.strip_prefix("system:node:") == Some(node))
+    }
+
+    /// Whether it is time for the next one.
+    pub(crate) fn is_due(&self) -> bool {
+        self.renew_in().is_zero()
     }
 
     /// When to ask for the next certificate.
     pub(crate) fn renew_in(&self) -> Duration {
-        Duration::try_from(self.left() - SignedDuration::from_hours(24 * 30)).unwrap_or(Duration::from_secs(60))
+        let (from, until) = self.validity();
+        let at = renewal(
+            from,
+            until,
+            self.certificate.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)),
+        );
+        let left = SignedDuration::from_secs(at - Timestamp::now().as_second());
+        Duration::try_from(left).unwrap_or_default()
     }
 
     /// `host:port` of the server.
@@ -329,6 +361,13 @@ impl Credentials {
     }
 }
 
+/// As kubelets do it: when 70 to 90 percent of its time is over, so that the nodes of a cluster that began together don't
+/// ask together. Where in between follows from the certificate, so that a restart doesn't change it.
+fn renewal(from: i64, until: i64, seed: u8) -> i64 {
+    let percent = 70 + i64::from(seed) * 20 / i64::from(u8::MAX);
+    from + (until - from).max(0) * percent / 100
+}
+
 fn parse(server: &str) -> Result<http::Uri, Error> {
     server
         .parse()
@@ -348,4 +387,45 @@ fn write_secret(dir: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(temp, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(name: &str, from: i64, until: i64) -> Credentials {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let time = |seconds: i64| std::time::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
+        params.not_before = time(from).into();
+        params.not_after = time(until).into();
+        let key = KeyPair::generate().unwrap();
+        Credentials {
+            server: parse("https://127.0.0.1:6443").unwrap(),
+            ca: Vec::new(),
+            certificate: params.self_signed(&key).unwrap().pem().into_bytes(),
+            key: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_long_before_its_end() {
+        assert_eq!(renewal(0, 1000, 0), 700);
+        assert_eq!(renewal(0, 1000, u8::MAX), 900);
+        let now = Timestamp::now().as_second();
+        let fresh = certificate("system:node:n1", now - 10, now + 90);
+        assert!(fresh.is_valid() && !fresh.is_due());
+        let left = fresh.renew_in().as_secs();
+        assert!((55..=85).contains(&left), "{left}");
+        let old = certificate("system:node:n1", now - 95, now + 5);
+        assert!(old.is_valid() && old.is_due());
+        let over = certificate("system:node:n1", now - 95, now - 5);
+        assert!(!over.is_valid() && over.is_due());
+    }
+
+    #[test]
+    fn a_certificate_belongs_to_one_node() {
+        let own = certificate("system:node:n1", 0, 10);
+        assert!(own.is_of("n1") && !own.is_of("n2") && !own.is_of("system:node:n1"));
+    }
 }

@@ -32,6 +32,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Its certificate is over, and the token by which it once joined is gone.
+    #[error("the certificate of node {0} has expired; `gantry leave --force`, then join again with a new token")]
+    Expired(String),
     /// The API refused something that the node can't do without.
     #[error("{doing}")]
     Api {

@@ -4,6 +4,7 @@
 //! Kubernetes' kinds and the engine, the images, the network and DNS, which know none. When it ends, pods go on; the
 //! next start finds them again.
 
+mod address;
 mod bundle;
 mod credentials;
 mod error;
@@ -22,11 +23,12 @@ mod stream;
 mod volumes;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use engine::Engine;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node;
@@ -94,10 +96,10 @@ pub fn image_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("node/images")
 }
 
-/// Runs the node until cancelled. Pods stay.
-pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error> {
+/// Runs the node until cancelled. Pods stay. `ready` is called once, when the cluster has been told that it is ready.
+pub async fn run(config: Config, cancel: CancellationToken, ready: impl FnOnce() + Send) -> Result<(), Error> {
     tokio::select! {
-        result = start_and_serve(&config) => result,
+        result = start_and_serve(&config, ready) => result,
         () = cancel.cancelled() => Ok(()),
     }
 }
@@ -152,7 +154,7 @@ fn engine_config(dir: &Path, instance: &str) -> engine::Config {
     }
 }
 
-async fn start_and_serve(config: &Config) -> Result<(), Error> {
+async fn start_and_serve(config: &Config, ready: impl FnOnce() + Send) -> Result<(), Error> {
     let dir = config.dir();
     let paths = config.paths();
     paths.prepare().map_err(|source| Error::File {
@@ -166,17 +168,15 @@ async fn start_and_serve(config: &Config) -> Result<(), Error> {
         bootstrap: config.bootstrap.clone(),
         node: config.name.clone(),
     };
-    let credentials = Arc::new(place.obtain().await?);
+    let credentials = Arc::new(ArcSwap::from_pointee(place.obtain().await?));
     let (client, reload) = client::reloadable(client::from_kubeconfig(&place.kubeconfig(), None).await?);
     let node = register::register(&client, config).await?;
     let engine = Arc::new(opening.await.map_err(|error| Error::Server(error.to_string()))??);
     let network = Arc::new(open_network(config, &client).await?);
-    let host_ip = config.node_ip.unwrap_or_else(host_ip);
-    // Until the address can change, nobody tells.
-    let (_host_ip, own) = tokio::sync::watch::channel(host_ip);
-    peers::start(&client, &config.name, own, network.clone()).await?;
+    let (follower, host_ip) = address::Follower::new(config.node_ip);
+    peers::start(&client, &config.name, host_ip.watch(), network.clone()).await?;
     let dns = Arc::new(start_dns(config, &network).await?);
-    let local = local_services(config, &credentials, &network);
+    let local = local_services(config, &credentials.load(), &network);
     let (services, slots) = tokio::join!(
         Services::start(&client, &config.name, network.clone(), dns, local),
         Slots::start(engine.clone(), network.clone()),
@@ -185,7 +185,7 @@ async fn start_and_serve(config: &Config) -> Result<(), Error> {
     let ctx = Arc::new(Context {
         client: client.clone(),
         node_name: config.name.clone(),
-        host_ip,
+        host_ip: host_ip.clone(),
         engine,
         images: images.clone(),
         slots,
@@ -204,30 +204,62 @@ async fn start_and_serve(config: &Config) -> Result<(), Error> {
     let reporter = Reporter {
         client,
         name: config.name.clone(),
-        host_ip,
+        host_ip: host_ip.clone(),
         data_dir: config.data_dir.clone(),
         images,
     };
     tell_ready(&reporter).await?;
     tracing::info!(node = config.name, "ready");
+    ready();
     let image_changes = images::follow(&image_dir(&config.data_dir))?;
     let uid = node.metadata.uid.clone().unwrap_or_default();
     tokio::select! {
         () = pods::run(ctx.clone(), image_changes) => {}
-        () = stream::serve(ctx.clone(), credentials.clone()) => {}
+        () = stream::serve(ctx.clone(), credentials.clone(), host_ip.clone()) => {}
         () = stats::run(ctx) => {}
         () = reporter.keep_alive(uid) => {}
-        result = renew(&place, credentials, reload) => result?,
+        () = follower.run() => {}
+        () = reconnect(&place, host_ip, &reload) => {}
+        result = renew(&place, &credentials, &reload) => result?,
     }
     Ok(())
 }
 
-/// Exchanges the certificate before it expires.
-async fn renew(place: &Place, mut credentials: Arc<Credentials>, reload: client::Reload) -> Result<(), Error> {
+/// Exchanges the certificate long before it expires, and tries again until it has.
+async fn renew(place: &Place, credentials: &ArcSwap<Credentials>, reload: &client::Reload) -> Result<(), Error> {
+    let mut backoff = client::Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
     loop {
-        tokio::time::sleep(credentials.renew_in()).await;
-        credentials = Arc::new(place.obtain().await?);
-        reload.replace(client::from_kubeconfig(&place.kubeconfig(), None).await?);
+        let current = credentials.load_full();
+        // In pieces, because the time that a machine sleeps doesn't count.
+        tokio::time::sleep(current.renew_in().min(Duration::from_secs(3600))).await;
+        if !current.is_due() {
+            continue;
+        }
+        match place.obtain().await {
+            Ok(new) => {
+                reload.replace(client::from_kubeconfig(&place.kubeconfig(), None).await?);
+                credentials.store(Arc::new(new));
+                backoff.reset();
+                tracing::info!("the node has a new certificate");
+            }
+            Err(error) if current.is_valid() => {
+                tracing::warn!(%error, "the node's certificate could not be renewed yet");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Connections from an address that the machine no longer has lead nowhere.
+async fn reconnect(place: &Place, mut host_ip: address::HostIp, reload: &client::Reload) {
+    loop {
+        host_ip.changed().await;
+        tracing::info!(address = %host_ip.get(), "this machine has another address");
+        match client::from_kubeconfig(&place.kubeconfig(), None).await {
+            Ok(client) => reload.replace(client),
+            Err(error) => tracing::warn!(%error, "connecting anew"),
+        }
     }
 }
 
@@ -281,18 +313,6 @@ fn local_services(config: &Config, credentials: &Credentials, network: &Network)
         .loopback()
         .and_then(|target| Some((SocketAddr::new(config.service_ip(1)?, 443), target)));
     services::local_services(config.service_ip(10), SocketAddr::new(network.node_address(), 53), api)
-}
-
-/// The address that this host has towards the world; nothing is sent to find out.
-fn host_ip() -> IpAddr {
-    let towards = |target: &str| {
-        let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-        socket.connect(target).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
-    towards("192.0.2.255:9")
-        .or_else(|| towards("10.255.255.255:9"))
-        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 /// A node's name when none is given: the host's, as DNS has it.

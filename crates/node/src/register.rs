@@ -1,19 +1,21 @@
 //! The node's own objects: its Node with what it has and how it is, and the lease that says it is alive.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use client::Backoff;
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use crate::address::HostIp;
 use crate::{Config, Error, machine};
 
 /// As kubelets do it: a lease of 40 s that is renewed every 10 s, the whole status every 5 min.
@@ -85,7 +87,7 @@ fn labels(config: &Config) -> BTreeMap<String, String> {
 pub(crate) struct Reporter {
     pub(crate) client: Client,
     pub(crate) name: String,
-    pub(crate) host_ip: IpAddr,
+    pub(crate) host_ip: HostIp,
     pub(crate) data_dir: std::path::PathBuf,
     pub(crate) images: image::Store,
 }
@@ -105,17 +107,34 @@ impl Reporter {
         .map(drop)
     }
 
-    /// Reports again and again, and renews the lease, until cancelled.
+    /// Reports again and again, and renews the lease, until cancelled. When the cluster took the node for lost
+    /// meanwhile, it is told at once that it isn't.
     pub(crate) async fn keep_alive(&self, uid: String) {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let seen = kube::runtime::watcher::watch_object(api, &self.name).default_backoff();
+        let mut seen = std::pin::pin!(seen);
         let mut report = tokio::time::interval_at(tokio::time::Instant::now() + REPORT, REPORT);
         let mut renew = tokio::time::interval(RENEW);
         renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut host_ip = self.host_ip.clone();
         loop {
             let done = tokio::select! {
-                _ = report.tick() => self.report(Ok(())).await,
-                _ = renew.tick() => self.renew(&uid).await,
+                _ = report.tick() => within(self.report(Ok(()))).await,
+                _ = renew.tick() => within(self.renew(&uid)).await,
+                node = seen.next() => {
+                    if let Some(Ok(Some(node))) = node && !crate::is_ready(&node) {
+                        report.reset_immediately();
+                    }
+                    continue;
+                }
+                () = host_ip.changed() => {
+                    report.reset_immediately();
+                    continue;
+                }
             };
             if let Err(error) = done {
+                // A server that is away is asked again soon, for whatever was to be told.
+                report.reset_after(RENEW);
                 tracing::debug!(%error, "telling the server that this node is alive");
             }
         }
@@ -169,7 +188,7 @@ impl Reporter {
             "capacity": size,
             "allocatable": size,
             "addresses": [
-                {"type": "InternalIP", "address": self.host_ip.to_string()},
+                {"type": "InternalIP", "address": self.host_ip.get().to_string()},
                 {"type": "Hostname", "address": self.name},
             ],
             "conditions": conditions(old, ready),
@@ -194,6 +213,13 @@ impl Reporter {
             .map(|(names, size)| json!({"names": names, "sizeBytes": size}))
             .collect()
     }
+}
+
+/// Gives up where the way to the server is cut; the next try takes another connection.
+async fn within(
+    telling: impl Future<Output = Result<(), kube::Error>>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    Ok(tokio::time::timeout(RENEW, telling).await??)
 }
 
 fn conditions(old: &Node, ready: Result<(), &str>) -> Vec<Value> {

@@ -19,6 +19,8 @@ pub struct Config {
     pub names: Vec<String>,
     /// Where the addresses of Services come from.
     pub service_cidr: IpNet,
+    /// Where the addresses of pods come from; published for nodes that join.
+    pub pod_cidr: Option<IpNet>,
     /// First and last port of NodePort Services.
     pub node_ports: (u16, u16),
     /// The DNS domain of Services.
@@ -37,6 +39,7 @@ impl Config {
             advertise_address: loopback,
             names: Vec::new(),
             service_cidr: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16)),
+            pod_cidr: None,
             node_ports: (30000, 32767),
             cluster_domain: "cluster.local".to_owned(),
             event_ttl: Duration::from_secs(3600),

@@ -1,6 +1,11 @@
-//! What tests of several rooms share. Nothing of it is in the product.
+//! What tests of several rooms share: counted leftovers, and machines with links that can fail. Nothing of it is in the
+//! product, and nothing of it outlives a test.
 
 pub mod cluster;
+mod interface;
 pub mod leaks;
+pub mod namespace;
+pub mod pool;
 pub mod seed;
 pub mod tables;
+pub mod world;

@@ -12,7 +12,6 @@ use x509_parser::prelude::{FromDer, ParsedExtension, X509CertificationRequest};
 use super::plan::{Asked, CLIENT};
 use crate::SigningKey;
 
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Clocks differ: a certificate is valid from a little before it is made.
 const BEFORE: Duration = Duration::from_secs(300);
 
@@ -65,16 +64,18 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
-/// The certificate, as PEM, for the wanted time but not longer than a year.
+/// The certificate, as PEM, for the wanted time but not longer than the authority grants.
 pub(crate) fn sign(pem: &[u8], signer: &str, seconds: Option<i32>, key: &SigningKey) -> Result<String, SignError> {
     let text = std::str::from_utf8(pem).map_err(|error| SignError::Unreadable(error.to_string()))?;
     let mut request = CertificateSigningRequestParams::from_pem(text).map_err(SignError::Sign)?;
     let wanted = seconds
         .and_then(|seconds| u64::try_from(seconds).ok())
-        .map_or(YEAR, Duration::from_secs);
+        .map_or(key.lifetime, Duration::from_secs);
     let now = std::time::SystemTime::now();
-    request.params.not_before = (now - BEFORE).into();
-    request.params.not_after = (now + wanted.min(YEAR)).into();
+    let wanted = wanted.min(key.lifetime);
+    // Never much of the time that it has, or a short-lived one would be due for renewal from its beginning.
+    request.params.not_before = (now - BEFORE.min(wanted / 10)).into();
+    request.params.not_after = (now + wanted).into();
     request.params.is_ca = IsCa::ExplicitNoCa;
     request.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     request.params.extended_key_usages = vec![if signer == CLIENT {
@@ -104,6 +105,7 @@ mod tests {
         SigningKey {
             certificate: params.self_signed(&pair).unwrap().pem(),
             key: pair.serialize_pem(),
+            lifetime: std::time::Duration::from_secs(3600),
         }
     }
 
@@ -127,7 +129,7 @@ mod tests {
         let (_, block) = x509_parser::pem::parse_x509_pem(signed.as_bytes()).unwrap();
         let certificate = block.parse_x509().unwrap();
         let validity = certificate.validity();
-        assert_eq!(validity.not_after.timestamp() - validity.not_before.timestamp(), 900);
+        assert_eq!(validity.not_after.timestamp() - validity.not_before.timestamp(), 660);
         assert!(!certificate.is_ca());
         assert!(read(b"nonsense").is_err());
     }

@@ -193,6 +193,13 @@ pub(crate) struct Lease {
     pub(crate) renewed: Option<Timestamp>,
 }
 
+/// A secret by which machines join; of the secret itself nothing is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct BootstrapToken {
+    pub(crate) uid: String,
+    pub(crate) expiration: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct SigningRequest {
     pub(crate) key: ObjectKey,

@@ -392,6 +392,18 @@ pub(super) fn lease(lease: &coordination::Lease) -> Lease {
     }
 }
 
+/// Secrets of another type are none of the controllers' business.
+pub(super) fn bootstrap_token(secret: &core::Secret) -> Option<BootstrapToken> {
+    if secret.type_.as_deref() != Some("bootstrap.kubernetes.io/token") {
+        return None;
+    }
+    let expiration = secret.data.as_ref().and_then(|data| data.get("expiration"));
+    Some(BootstrapToken {
+        uid: secret.metadata.uid.clone().unwrap_or_default(),
+        expiration: expiration.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()),
+    })
+}
+
 pub(super) fn request(request: &certificates::CertificateSigningRequest) -> SigningRequest {
     let (spec, status) = (&request.spec, request.status.clone().unwrap_or_default());
     let conditions = status.conditions.unwrap_or_default();

@@ -38,6 +38,7 @@ impl Plane {
         let config = controllers::Config {
             root_ca: ca.pem().to_owned(),
             signing: Some(controllers::SigningKey {
+                lifetime: std::time::Duration::from_secs(3600),
                 certificate: ca.pem().to_owned(),
                 key: ca.key_pem().to_owned(),
             }),

@@ -15,7 +15,6 @@ mod stop;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,6 +28,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::address::HostIp;
 use crate::names::Names;
 use crate::objects::Objects;
 use crate::services::Services;
@@ -45,7 +45,7 @@ pub(crate) use worker::{Wake, find};
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) node_name: String,
-    pub(crate) host_ip: IpAddr,
+    pub(crate) host_ip: HostIp,
     pub(crate) engine: Arc<Engine>,
     pub(crate) images: image::Store,
     pub(crate) slots: Slots,

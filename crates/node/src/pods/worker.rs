@@ -78,7 +78,7 @@ impl Worker {
     ) -> Self {
         let publisher = Publisher::start(ctx.client.clone(), &pod);
         let facts = Facts {
-            host_ip: ctx.host_ip.to_string(),
+            host_ip: ctx.host_ip.get().to_string(),
             ..Facts::default()
         };
         let probes = Probes::new(ctx.clone(), sender.clone());
@@ -323,7 +323,7 @@ impl Worker {
             self.slot = Some(self.ctx.slots.claim(&self.pod, spec).await?);
         }
         let address = self.slot.as_ref().and_then(|slot| slot.address);
-        let address = address.or(spec.host_network.filter(|host| *host).map(|_| self.ctx.host_ip));
+        let address = address.or(spec.host_network.filter(|host| *host).map(|_| self.ctx.host_ip.get()));
         self.facts.pod_ips = address.map(|address| address.to_string()).into_iter().collect();
         self.facts.sandbox = true;
         Ok(())

@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use client::Backoff;
 use engine::State;
@@ -23,15 +24,27 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tunnel::Body;
 
+use crate::address::HostIp;
 use crate::credentials::Credentials;
 use crate::pods::Context;
 use crate::pods::start::label;
 
-/// Keeps a tunnel open to the server, again and again.
-pub(crate) async fn serve(ctx: Arc<Context>, credentials: Arc<Credentials>) {
+/// How long each step of opening it may take: a server that is cut off answers never.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keeps a tunnel open to the server, again and again. From another address it is opened anew at once.
+pub(crate) async fn serve(ctx: Arc<Context>, credentials: Arc<ArcSwap<Credentials>>, mut host_ip: HostIp) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
-        match connect(&ctx, &credentials).await {
+        let now = credentials.load_full();
+        let ended = tokio::select! {
+            ended = connect(&ctx, &now) => ended,
+            () = host_ip.changed() => {
+                backoff.reset();
+                continue;
+            }
+        };
+        match ended {
             Ok(()) => {
                 tracing::info!("the tunnel to the server was closed");
                 backoff.reset();
@@ -46,11 +59,15 @@ async fn connect(
     ctx: &Arc<Context>,
     credentials: &Credentials,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let tcp = TcpStream::connect(credentials.address()).await?;
+    let tcp = tokio::time::timeout(PATIENCE, TcpStream::connect(credentials.address())).await??;
     tcp.set_nodelay(true)?;
     let connector = tokio_rustls::TlsConnector::from(credentials.tls()?);
-    let stream = connector.connect(credentials.server_name()?, tcp).await?;
-    let upgraded = tunnel::dial(stream, &credentials.authority()).await?;
+    let name = credentials.server_name()?;
+    let opening = async {
+        let stream = connector.connect(name, tcp).await?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(tunnel::dial(stream, &credentials.authority()).await?)
+    };
+    let upgraded = tokio::time::timeout(PATIENCE, opening).await??;
     tracing::info!("the tunnel to the server is open");
     let ctx = ctx.clone();
     tunnel::serve(upgraded, move |request| answer(ctx.clone(), request)).await?;

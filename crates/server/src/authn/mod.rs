@@ -1,8 +1,9 @@
-//! Who makes a request: a client certificate, a service account's token, or nobody.
+//! Who makes a request: a client certificate, a token of a service account or for bootstrapping, or nobody.
 //!
 //! Credentials that are there but wrong are refused (401); a request without any goes on as anonymous, and
 //! authorization lets it see health and version only.
 
+mod bootstrap_token;
 pub(crate) mod impersonation;
 pub(crate) mod token;
 pub(crate) mod x509;
@@ -22,7 +23,7 @@ pub(crate) async fn authenticate(
     peer: Option<&PeerCertificate>,
 ) -> Result<User, Status> {
     if let Some(bearer) = bearer(headers) {
-        return token::authenticate(core, bearer, &[])
+        return by_token(core, bearer, &[])
             .await
             .map(|found| found.user)
             .map_err(|why| {
@@ -35,6 +36,21 @@ pub(crate) async fn authenticate(
         Some(None) => Err(Status::unauthorized()),
         None => Ok(User::anonymous()),
     }
+}
+
+/// The user of a token of any sort, for some audiences (none: the API's own).
+pub(crate) async fn by_token(core: &Core, token: &str, audiences: &[String]) -> Result<token::Found, String> {
+    let Some((id, secret)) = bootstrap_token::parts(token) else {
+        return token::authenticate(core, token, audiences).await;
+    };
+    // Such a token says nothing of audiences, so it is for the API alone.
+    let own = core.issuer();
+    if !audiences.is_empty() && !audiences.contains(&own) {
+        return Err(format!("a bootstrap token is for {own:?} only"));
+    }
+    let user = bootstrap_token::authenticate(core, id, secret).await?;
+    let audiences = if audiences.is_empty() { Vec::new() } else { vec![own] };
+    Ok(token::Found { user, audiences })
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

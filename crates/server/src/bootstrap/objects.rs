@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde_json::json;
 
 use crate::Config;
@@ -50,9 +51,26 @@ pub(super) fn cluster(config: &Config, ca: &str) -> Vec<Made> {
             "data": {"client-ca-file": ca},
         }),
     });
+    out.extend(config.pod_cidr.map(|pods| settings(config, pods)));
     out.extend(config.kubernetes_service_ip().map(|ip| kubernetes(config, ip)));
     out.extend(config.dns_service_ip().map(dns));
     out
+}
+
+/// What a node must know of the cluster before it can be one.
+fn settings(config: &Config, pods: IpNet) -> Made {
+    Made {
+        group: String::new(),
+        plural: "configmaps",
+        object: json!({
+            "metadata": {"name": "gantry-cluster", "namespace": "kube-system"},
+            "data": {
+                "podCidr": pods.to_string(),
+                "serviceCidr": config.service_cidr.to_string(),
+                "clusterDomain": config.cluster_domain,
+            },
+        }),
+    }
 }
 
 fn kubernetes(config: &Config, ip: IpAddr) -> Made {

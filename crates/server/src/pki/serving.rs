@@ -128,7 +128,12 @@ fn tls(ca: &Ca, cert: &str, key: &str, path: &Path) -> Result<ServerConfig, Erro
         .allow_unauthenticated()
         .build()
         .map_err(|error| malformed(path, error))?;
-    let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).map_err(|error| malformed(path, error))?];
+    // The authority goes with it: a machine that joins knows its hash, and takes it from here.
+    let chain = [cert, ca.pem()].map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()));
+    let chain = chain
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| malformed(path, error))?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| malformed(path, error))?;
     let mut tls = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -5,7 +5,7 @@ use meta::{FieldError, Status};
 use serde_json::{Value, json};
 
 use super::{Answer, Call};
-use crate::authn::token;
+use crate::authn;
 use crate::object::text;
 use crate::rest::decode;
 use crate::rest::options::WriteOptions;
@@ -24,7 +24,7 @@ pub(super) async fn review(call: &Call) -> Result<Answer, Status> {
         .cloned()
         .unwrap_or_default();
     let audiences: Vec<String> = audiences.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    object["status"] = match token::authenticate(&call.core, &presented, &audiences).await {
+    object["status"] = match authn::by_token(&call.core, &presented, &audiences).await {
         Ok(found) => json!({"authenticated": true, "user": found.user.to_json(), "audiences": found.audiences}),
         Err(why) => json!({"authenticated": false, "error": format!("[invalid bearer token, {why}]"), "user": {}}),
     };

@@ -1,0 +1,247 @@
+//! Crashes and cuts at random: rounds of pods that come and go on two nodes while processes are killed and links are cut,
+//! by a printed seed. Each round must converge, and in the end nothing may be left that wasn't there in the beginning.
+//!
+//! `GANTRY_SEED` repeats a run, `GANTRY_ROUNDS` makes it longer.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use serde_json::json;
+use testkit::pool::Pool;
+
+use crate::stage::{REPORT, add_image, machines, until, with_client};
+
+const REPLICAS: i32 = 4;
+const NODES: [usize; 2] = [1, 2];
+
+/// xorshift64: enough to choose by, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+
+    fn pause(&mut self, most: u64) {
+        std::thread::sleep(Duration::from_millis(self.roll(most)));
+    }
+}
+
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+fn deployment() -> Deployment {
+    let object = json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": REPLICAS,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [{
+                        "name": "main", "image": REPORT, "imagePullPolicy": "Never",
+                        "command": ["/bin/report", "lines", "1000000", "200"],
+                    }],
+                },
+            },
+        },
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+/// A server that was just killed refuses for a moment.
+async fn make(client: &Client) {
+    let api: Api<Deployment> = Api::default_namespaced(client.clone());
+    until("the deployment to be made", async || {
+        match api.create(&PostParams::default(), &deployment()).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => other.map(drop).map_err(|error| error.to_string()),
+        }
+    })
+    .await;
+}
+
+async fn unmake(client: &Client) {
+    let api: Api<Deployment> = Api::default_namespaced(client.clone());
+    until("the deployment to be deleted", async || {
+        match api.delete("web", &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(drop).map_err(|error| error.to_string()),
+        }
+    })
+    .await;
+}
+
+async fn pods(client: &Client) -> Result<Vec<(String, bool)>, String> {
+    let api: Api<Pod> = Api::default_namespaced(client.clone());
+    let pods = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+    let of = |pod: Pod| {
+        let ending = pod.metadata.deletion_timestamp.is_some();
+        let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
+        let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+        (pod.metadata.name.unwrap_or_default(), ready && !ending)
+    };
+    Ok(pods.items.into_iter().map(of).collect())
+}
+
+async fn all_ready(client: &Client) {
+    until("all replicas to be ready, and no pod more", async || {
+        let pods = pods(client).await?;
+        let fine = pods.len() == REPLICAS as usize && pods.iter().all(|(_, ready)| *ready);
+        if fine { Ok(()) } else { Err(format!("{pods:?}")) }
+    })
+    .await;
+}
+
+async fn all_gone(client: &Client) {
+    until("all pods to be gone", async || {
+        let pods = pods(client).await?;
+        if pods.is_empty() { Ok(()) } else { Err(format!("{pods:?}")) }
+    })
+    .await;
+}
+
+/// Kills a process of a machine, if it runs; its supervisor starts it again.
+fn kill(pool: &Pool, machine: usize, role: &str) {
+    let sign = pool.data(machine).join("run").join(format!("{role}.pid"));
+    let text = std::fs::read_to_string(sign).unwrap_or_default();
+    let pid = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|sign| sign["pid"].as_i64());
+    let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Something bad happens, perhaps several things.
+fn disturb(pool: &Pool, dice: &mut Dice) -> String {
+    let mut did = Vec::new();
+    for _ in 0..=dice.roll(2) {
+        dice.pause(400);
+        let machine = NODES[dice.roll(2) as usize];
+        match dice.roll(4) {
+            0 | 1 => {
+                let link = pool.world().machine(machine).link();
+                link.cut();
+                let long = 200 + dice.roll(4000);
+                std::thread::sleep(Duration::from_millis(long));
+                link.mend();
+                did.push(format!("m{machine} cut off for {long} ms"));
+            }
+            2 => {
+                kill(pool, machine, "node");
+                did.push(format!("node of m{machine} killed"));
+            }
+            _ => {
+                kill(pool, 0, "server");
+                did.push("server killed".into());
+            }
+        }
+    }
+    did.join(", ")
+}
+
+/// What a machine has in the kernel, as numbers: slots that are made ahead have other names each time.
+fn census(pool: &Pool, machine: usize, id: &str) -> BTreeMap<&'static str, usize> {
+    let data = pool.data(machine);
+    let data = data.to_string_lossy();
+    let links = pool.world().machine(machine).namespace().run(|| {
+        let all = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+        all.lines().filter(|line| line.trim_start().starts_with(&format!("g{id}"))).count()
+    });
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
+        let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        cgroup.contains(&format!("gantry-{id}"))
+    });
+    let pods = std::fs::read_dir(pool.data(machine).join("node/pods")).into_iter().flatten();
+    BTreeMap::from([
+        ("links", links.unwrap()),
+        ("mounts", mounts.lines().filter(|line| line.contains(&*data)).count()),
+        ("processes", processes.count()),
+        ("pods' directories", pods.count()),
+        ("cgroups", cgroups(std::path::Path::new("/sys/fs/cgroup"), &format!("gantry-{id}"), 3)),
+    ])
+}
+
+fn cgroups(dir: &std::path::Path, name: &str, depth: u32) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if entry.file_name() == name {
+            count += walk(&entry.path());
+        } else if depth > 0 {
+            count += cgroups(&entry.path(), name, depth - 1);
+        }
+    }
+    count
+}
+
+fn walk(dir: &std::path::Path) -> usize {
+    let below = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let dirs = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    1 + dirs.map(|entry| walk(&entry.path())).sum::<usize>()
+}
+
+/// The census when nothing changes any more for a while.
+fn settled(pool: &Pool, ids: &[String; 2]) -> Vec<BTreeMap<&'static str, usize>> {
+    let take = || NODES.iter().zip(ids).map(|(machine, id)| census(pool, *machine, id)).collect::<Vec<_>>();
+    let (mut last, mut since) = (take(), Instant::now());
+    let limit = Instant::now() + Duration::from_secs(60);
+    while since.elapsed() < Duration::from_secs(3) && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = take();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
+}
+
+#[test]
+fn crashes_and_cuts_at_random_leave_nothing() {
+    let seed = from_environment("GANTRY_SEED", u64::from(std::process::id()) * 7919 + 1);
+    let rounds = from_environment("GANTRY_ROUNDS", 5);
+    println!("GANTRY_SEED={seed}");
+    let mut dice = Dice(seed | 1);
+    let pool = machines(3);
+    pool.start_server(&["--no-node"]).unwrap();
+    let ids = NODES.map(|machine| {
+        pool.join(machine, &[]).unwrap();
+        add_image(&pool, machine);
+        let status = pool.run(machine, &["status", "-o", "json"]).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        status["instance"].as_str().unwrap().to_owned()
+    });
+    // One quiet round first: what the first pod of an image leaves on purpose is no leak.
+    with_client(&pool, |client| async move {
+        make(&client).await;
+        all_ready(&client).await;
+        unmake(&client).await;
+        all_gone(&client).await;
+    });
+    let before = settled(&pool, &ids);
+    for round in 0..rounds {
+        with_client(&pool, |client| async move { make(&client).await });
+        let coming = disturb(&pool, &mut dice);
+        with_client(&pool, |client| async move { all_ready(&client).await });
+        with_client(&pool, |client| async move { unmake(&client).await });
+        let going = disturb(&pool, &mut dice);
+        with_client(&pool, |client| async move { all_gone(&client).await });
+        println!("round {round}: {coming}; then {going}");
+    }
+    let after = settled(&pool, &ids);
+    assert_eq!(after, before, "GANTRY_SEED={seed}");
+}
