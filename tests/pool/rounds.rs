@@ -85,7 +85,10 @@ async fn unmake(client: &Client) {
 
 async fn pods(client: &Client) -> Result<Vec<(String, bool)>, String> {
     let api: Api<Pod> = Api::default_namespaced(client.clone());
-    let pods = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+    let pods = api
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| error.to_string())?;
     let of = |pod: Pod| {
         let ending = pod.metadata.deletion_timestamp.is_some();
         let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
@@ -107,7 +110,11 @@ async fn all_ready(client: &Client) {
 async fn all_gone(client: &Client) {
     until("all pods to be gone", async || {
         let pods = pods(client).await?;
-        if pods.is_empty() { Ok(()) } else { Err(format!("{pods:?}")) }
+        if pods.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{pods:?}"))
+        }
     })
     .await;
 }
@@ -116,7 +123,9 @@ async fn all_gone(client: &Client) {
 fn kill(pool: &Pool, machine: usize, role: &str) {
     let sign = pool.data(machine).join("run").join(format!("{role}.pid"));
     let text = std::fs::read_to_string(sign).unwrap_or_default();
-    let pid = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|sign| sign["pid"].as_i64());
+    let pid = serde_json::from_str::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|sign| sign["pid"].as_i64());
     let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
     if let Some(pid) = pid {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -157,20 +166,27 @@ fn census(pool: &Pool, machine: usize, id: &str) -> BTreeMap<&'static str, usize
     let data = data.to_string_lossy();
     let links = pool.world().machine(machine).namespace().run(|| {
         let all = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-        all.lines().filter(|line| line.trim_start().starts_with(&format!("g{id}"))).count()
+        all.lines()
+            .filter(|line| line.trim_start().starts_with(&format!("g{id}")))
+            .count()
     });
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let processes = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
         let cgroup = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         cgroup.contains(&format!("gantry-{id}"))
     });
-    let pods = std::fs::read_dir(pool.data(machine).join("node/pods")).into_iter().flatten();
+    let pods = std::fs::read_dir(pool.data(machine).join("node/pods"))
+        .into_iter()
+        .flatten();
     BTreeMap::from([
         ("links", links.unwrap()),
         ("mounts", mounts.lines().filter(|line| line.contains(&*data)).count()),
         ("processes", processes.count()),
         ("pods' directories", pods.count()),
-        ("cgroups", cgroups(std::path::Path::new("/sys/fs/cgroup"), &format!("gantry-{id}"), 3)),
+        (
+            "cgroups",
+            cgroups(std::path::Path::new("/sys/fs/cgroup"), &format!("gantry-{id}"), 3),
+        ),
     ])
 }
 
@@ -197,7 +213,13 @@ fn walk(dir: &std::path::Path) -> usize {
 
 /// The census when nothing changes any more for a while.
 fn settled(pool: &Pool, ids: &[String; 2]) -> Vec<BTreeMap<&'static str, usize>> {
-    let take = || NODES.iter().zip(ids).map(|(machine, id)| census(pool, *machine, id)).collect::<Vec<_>>();
+    let take = || {
+        NODES
+            .iter()
+            .zip(ids)
+            .map(|(machine, id)| census(pool, *machine, id))
+            .collect::<Vec<_>>()
+    };
     let (mut last, mut since) = (take(), Instant::now());
     let limit = Instant::now() + Duration::from_secs(60);
     while since.elapsed() < Duration::from_secs(3) && Instant::now() < limit {
