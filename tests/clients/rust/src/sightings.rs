@@ -88,27 +88,9 @@ async fn settle(
         let state = reader.state();
         let state: Vec<&ConfigMap> = state.iter().map(AsRef::as_ref).collect();
         let same = versions(&state) == versions(&listed.items.iter().collect::<Vec<_>>());
-        let seen = seen.borrow();
-        if let Some(error) = &seen.error {
-            bail!("{error}");
+        if let Some(said) = seen.borrow().judge(changes, same, Instant::now() >= give_up)? {
+            return Ok(said);
         }
-        if same && (seen.told == changes || seen.relists > 0) {
-            ensure!(
-                seen.relists == 0,
-                "the watcher had to list anew {} times: a revision that it resumed from was refused",
-                seen.relists
-            );
-            return Ok(format!(
-                "{changes} changes, each told once and in order, and the store is the same"
-            ));
-        }
-        ensure!(
-            Instant::now() < give_up,
-            "{changes} changes were made, {} told; the store is {}the same",
-            seen.told,
-            if same { "" } else { "not " }
-        );
-        drop(seen);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -116,6 +98,30 @@ async fn settle(
 // === impl Sightings ===
 
 impl Sightings {
+    /// What can be said by now; none: not yet all was told.
+    fn judge(&self, changes: usize, same: bool, last: bool) -> anyhow::Result<Option<String>> {
+        if let Some(error) = &self.error {
+            bail!("{error}");
+        }
+        ensure!(
+            self.relists == 0,
+            "the watcher had to list anew {} times: a revision that it resumed from was refused",
+            self.relists
+        );
+        if same && self.told == changes {
+            return Ok(Some(format!(
+                "{changes} changes, each told once and in order, and the store is the same"
+            )));
+        }
+        ensure!(
+            !last,
+            "{changes} changes were made, {} told; the store is {}the same",
+            self.told,
+            if same { "" } else { "not " }
+        );
+        Ok(None)
+    }
+
     fn note(&mut self, event: &Event<ConfigMap>) {
         match event {
             Event::Init => {
