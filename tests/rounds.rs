@@ -46,6 +46,8 @@ const CREATION: &[Fault] = &[
     Point("node", "network.services.planned", "kill", 2),
     Point("node", "network.services.committed", "kill", 2),
     Point("node", "node.volume.made", "kill", 3),
+    Point("node", "node.volume.filled", "kill", 2),
+    Point("node", "node.volume.switched", "kill", 2),
     Point("node", "node.container.configured", "kill", 3),
     Point("node", "node.container.created", "kill", 3),
     Point("node", "node.container.started", "kill", 3),

@@ -22,25 +22,39 @@ pub(crate) type Files = BTreeMap<PathBuf, File>;
 
 const DATA: &str = "..data";
 
-/// Makes `dir` show exactly `files`; nothing is touched when it does already.
+/// Makes `dir` show exactly `files`; what is right already stays, and what an earlier life began is finished.
 pub(crate) fn write(dir: &Path, files: &Files, group: Option<i64>) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     let group = group.and_then(|group| u32::try_from(group).ok());
     let data = dir.join(DATA);
-    if read(&data).is_some_and(|old| same(&old, files)) {
-        return Ok(());
+    if !read(&data).is_some_and(|old| same(&old, files)) {
+        replace(dir, &data, files, group)?;
     }
-    let old = fs::read_link(&data).ok();
+    link_visible(dir, files)?;
+    sweep(dir, &fs::read_link(&data)?)
+}
+
+fn replace(dir: &Path, data: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     let fresh = fresh_name(dir);
     fill(&dir.join(&fresh), files, group)?;
+    meta::failpoint::hit("node.volume.filled");
     let link = dir.join("..data_tmp");
     let _ = fs::remove_file(&link);
     symlink(&fresh, &link)?;
-    fs::rename(&link, &data)?;
-    link_visible(dir, files)?;
-    if let Some(old) = old {
-        fs::remove_dir_all(dir.join(old))?;
+    fs::rename(&link, data)?;
+    meta::failpoint::hit("node.volume.switched");
+    Ok(())
+}
+
+/// Removes sets of files that aren't shown: the one before, and those that were never finished.
+fn sweep(dir: &Path, shown: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_set = entry.file_name().to_string_lossy().starts_with("..") && entry.file_type()?.is_dir();
+        if is_set && entry.file_name() != shown.as_os_str() {
+            fs::remove_dir_all(entry.path())?;
+        }
     }
     Ok(())
 }
@@ -131,6 +145,22 @@ mod tests {
             .iter()
             .map(|(path, content)| (PathBuf::from(path), file(content)))
             .collect()
+    }
+
+    #[test]
+    fn what_an_earlier_life_began_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let files = files(&[("a", "1")]);
+        write(dir, &files, None).unwrap();
+        // Killed after the switch and before the links; and another time before the switch.
+        fs::remove_file(dir.join("a")).unwrap();
+        fs::create_dir(dir.join("..2026_01_01_00_00_00.000000000")).unwrap();
+        write(dir, &files, None).unwrap();
+        assert_eq!(fs::read(dir.join("a")).unwrap(), b"1");
+        let sets = fs::read_dir(dir).unwrap().flatten();
+        let sets = sets.filter(|entry| entry.file_type().unwrap().is_dir()).count();
+        assert_eq!(sets, 1, "the unfinished set goes");
     }
 
     #[test]
