@@ -272,17 +272,10 @@ pub enum ImageCommand {
         name: Option<String>,
     },
     /// Build an image from a Dockerfile.
-    #[command(after_help = "Example:\n  gantry image build -t shop:v1 ./shop")]
-    Build {
-        /// The image's name.
-        #[arg(short, long)]
-        tag: String,
-        /// The Dockerfile [default: DIR/Dockerfile].
-        #[arg(short, long)]
-        file: Option<PathBuf>,
-        /// The directory whose files the Dockerfile may copy.
-        dir: PathBuf,
-    },
+    #[command(
+        after_help = "Example:\n  gantry image build -t shop:v1 ./shop\n  gantry image build -t shop:v1 --target test --build-arg V=2 --secret id=key,src=key.txt ."
+    )]
+    Build(crate::build::args::BuildArgs),
     /// List the images.
     #[command(after_help = "Example:\n  gantry image ls", visible_alias = "list")]
     Ls {

@@ -63,6 +63,8 @@ async fn stop_with(instance: &Instance, purge: bool) -> anyhow::Result<()> {
     }
     if instance.dir().join("node").exists() {
         errors.extend(node::purge(instance.dir(), &instance.id()).await);
+        let builds = crate::build::sweep(instance.dir(), &instance.id()).await;
+        errors.extend(builds.err().map(|error| format!("{error:#}")));
     }
     instance.withdraw();
     if errors.is_empty() {

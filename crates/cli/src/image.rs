@@ -18,7 +18,7 @@ pub fn run(instance: &Instance, command: ImageCommand) -> anyhow::Result<()> {
     let store = Store::open(node::image_dir(instance.dir()))?;
     match command {
         ImageCommand::Import { source, name } => import(&store, &source, name.as_deref()),
-        ImageCommand::Build { tag, file, dir } => build(&store, &tag, file.as_deref(), &dir),
+        ImageCommand::Build(args) => crate::build::run(instance, &args),
         ImageCommand::Ls { output } => list(&store, output),
         ImageCommand::Rm { names } => remove(&store, instance, &names),
     }
@@ -37,18 +37,6 @@ fn import(store: &Store, source: &Path, name: Option<&str>) -> anyhow::Result<()
     for image in images {
         println!("{}  {}", image.name, image.digest);
     }
-    Ok(())
-}
-
-fn build(store: &Store, tag: &str, file: Option<&Path>, dir: &Path) -> anyhow::Result<()> {
-    let name: Reference = tag.parse()?;
-    if !dir.is_dir() {
-        bail!("{} is not a directory", dir.display());
-    }
-    let built = store.build(dir, file, &name, &mut |step| {
-        println!("[{}/{}] {}", step.number, step.of, step.text)
-    })?;
-    println!("{}  {}", built.name, built.digest);
     Ok(())
 }
 

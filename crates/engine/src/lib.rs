@@ -26,6 +26,7 @@ pub use api::{
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use exec::Exec;
+pub use namespaces::private_mounts;
 pub use seccomp::default_profile;
 
 pub(crate) fn errno_text(errno: i32) -> String {

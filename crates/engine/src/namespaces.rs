@@ -97,6 +97,24 @@ pub(crate) fn release(dir: &Path) -> Result<()> {
     errors.finish()
 }
 
+/// Gives this process mounts of its own: what it and the processes that it starts mount from now on is seen by nobody
+/// else and is gone when they are. Threads that run already keep the old ones, so it must be called before there are
+/// any.
+pub fn private_mounts() -> Result<()> {
+    let threads = fs::read_dir("/proc/self/task")
+        .context(|| "read /proc/self/task".into())?
+        .count();
+    if threads != 1 {
+        return Err(crate::Error::Unsupported(
+            "private mounts for a part of a process".into(),
+        ));
+    }
+    // SAFETY: this is the only thread, so none is left behind with other mounts or another working directory.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context(|| "make a mount namespace".into())?;
+    let flags = rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags).context(|| "keep mounts to this process".into())
+}
+
 fn on_thread(act: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

@@ -16,7 +16,7 @@ mod store;
 mod unpack;
 
 pub use archive::Imported;
-pub use build::{Built, Progress, Step};
+pub use build::{Built, Event, Failure, Host, Job, JobMount, Network, Options, Progress, Room, Source, Stream};
 pub use error::{Error, Result};
 pub use layer::Layer;
 pub use reference::{InvalidReference, Reference};

@@ -19,6 +19,7 @@ use crate::unpack;
 /// layers/HEX/           a layer unpacked, by the digest of its tar
 /// names/NAME            what a name means, NAME percent-encoded
 /// tmp/                  what is being written
+/// build/                what builds keep: their cache, cache mounts, and rooms of builds under way
 /// lock                  shared while content is added, exclusive while it is removed
 /// ```
 #[derive(Debug, Clone)]
@@ -74,6 +75,11 @@ impl Store {
             fs::create_dir_all(&dir).at("making", dir)?;
         }
         Ok(Self { root, blobs })
+    }
+
+    /// Where it is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The image behind a name; `None` when there is none. A digest as the name's end must match, and an image's id
@@ -302,6 +308,10 @@ impl Store {
     fn collect(&self, in_use: impl Fn(&Path) -> bool) -> Result<u64> {
         let mut blobs = std::collections::HashSet::new();
         let mut layers = std::collections::HashSet::new();
+        for layer in crate::build::cache::layers(self)? {
+            layers.insert(self.layer_dir(&layer)?);
+            blobs.insert(layer);
+        }
         for record in self.records()? {
             let manifest: Manifest = self.blobs.json(&record.manifest)?;
             let config: ImageConfig = self.blobs.json(&manifest.config.digest)?;

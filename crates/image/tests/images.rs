@@ -17,11 +17,6 @@ fn name(text: &str) -> Reference {
     text.parse().unwrap()
 }
 
-fn build(store: &Store, context: &Path, dockerfile: &str, tag: &str) -> Result<image::Built, Error> {
-    fs::write(context.join("Dockerfile"), dockerfile).unwrap();
-    store.build(context, None, &name(tag), &mut |_| {})
-}
-
 /// A docker-save archive of one image with the given layer.
 fn saved(layer: &[u8], tags: &[&str]) -> Vec<u8> {
     use sha2::Digest as _;
@@ -134,74 +129,20 @@ fn a_damaged_layer_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn a_build_does_what_the_dockerfile_says() {
-    let (dir, store) = store();
-    let context = dir.path().join("context");
-    fs::create_dir_all(context.join("site/css")).unwrap();
-    fs::write(context.join("server"), "binary").unwrap();
-    fs::write(context.join("site/index.html"), "hello").unwrap();
-    fs::write(context.join("site/css/a.css"), "a{}").unwrap();
-    let dockerfile = "# a comment\nFROM scratch\nENV PORT=8080 \\\n    NAME=\"two words\"\nWORKDIR /srv\nCOPY site ./www\n\
-         COPY server /bin/\nEXPOSE $PORT\nLABEL a=b\nUSER 1000:1000\nENTRYPOINT [\"/bin/server\"]\nCMD [\"--port\", \"8080\"]\n";
-    build(&store, &context, dockerfile, "web:1").unwrap();
-    let image = store.resolve("docker.io/library/web:1").unwrap().unwrap();
-    let run = &image.config.config;
-    assert_eq!(run.env, ["PORT=8080", "NAME=two words"]);
-    assert_eq!((run.working_dir.as_str(), run.user.as_str()), ("/srv", "1000:1000"));
-    assert_eq!(run.entrypoint, ["/bin/server"]);
-    assert_eq!(run.cmd, ["--port", "8080"]);
-    assert!(run.exposed_ports.contains_key("8080/tcp"));
-    let read = |path: &str| {
-        image
-            .layers
-            .iter()
-            .find_map(|layer| fs::read_to_string(layer.join(path)).ok())
-    };
-    assert_eq!(read("srv/www/index.html").as_deref(), Some("hello"));
-    assert_eq!(read("srv/www/css/a.css").as_deref(), Some("a{}"));
-    assert_eq!(read("bin/server").as_deref(), Some("binary"));
-
-    build(&store, &context, "FROM web:1\nCMD [\"--help\"]\n", "web:2").unwrap();
-    let child = store.resolve("web:2").unwrap().unwrap();
-    assert_eq!(child.layers, image.layers, "a child shares its base's layers");
-    assert_eq!(child.config.config.entrypoint, ["/bin/server"]);
-}
-
-#[test]
-fn a_build_names_what_it_cannot_do() {
-    let (dir, store) = store();
-    let context = dir.path();
-    for (dockerfile, line, word) in [
-        ("FROM scratch\nRUN true\n", 2, "RUN"),
-        ("FROM scratch\n\nVOLUME /data\n", 3, "VOLUME"),
-        ("FROM nothing:here\n", 1, "nothing:here"),
-        ("FROM scratch\nCOPY missing /\n", 2, "missing"),
-        ("FROM scratch\nCOPY ../../etc/passwd /\n", 2, "etc/passwd"),
-        ("FROM scratch\nCOPY --chown=1 Dockerfile /\n", 2, "--chown"),
-    ] {
-        match build(&store, context, dockerfile, "x") {
-            Err(Error::Dockerfile { line: found, reason }) => {
-                assert_eq!(found, line, "{dockerfile:?}: {reason}");
-                assert!(reason.contains(word), "{reason}");
-            }
-            other => panic!("{dockerfile:?}: {other:?}"),
-        }
-    }
-    assert!(
-        build(&store, context, "FROM scratch\nWHATEVER x\n", "x")
-            .unwrap_err()
-            .to_string()
-            .contains("WHATEVER")
-    );
-}
-
-#[test]
 fn removal_keeps_what_others_need() {
-    let (dir, store) = store();
-    let context = dir.path().join("context");
-    fs::create_dir(&context).unwrap();
-    build(&store, &context, "FROM scratch\nCOPY Dockerfile /a\n", "base").unwrap();
-    build(&store, &context, "FROM base\nCOPY Dockerfile /b\n", "child").unwrap();
+    let (_dir, store) = store();
+    let layer = |path: &str| {
+        let mut layer = store.new_layer().unwrap();
+        layer.file(path, 0o644, b"x").unwrap();
+        layer.finish().unwrap()
+    };
+    let lower = layer("/a");
+    store
+        .assemble(&name("base"), vec![lower.clone()], RunConfig::default())
+        .unwrap();
+    store
+        .assemble(&name("child"), vec![lower, layer("/b")], RunConfig::default())
+        .unwrap();
     let child = store.resolve("child").unwrap().unwrap();
     store.remove("base", |_| false).unwrap();
     assert!(child.layers.iter().all(|layer| layer.exists()));

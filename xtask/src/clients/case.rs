@@ -172,13 +172,27 @@ impl Stage<'_> {
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }
 
+    /// Where a file of the case is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Runs a line that takes more time than others, in seconds.
+    pub(crate) fn long(&self, line: &str, patience: &str) -> anyhow::Result<Done> {
+        let output = self.command_within(line, patience).output();
+        Ok(self.noted(line, &output.with_context(|| format!("running `{line}`"))?))
+    }
+
     /// Runs a line of bash, whatever it ends with.
     pub(crate) fn try_sh(&self, line: &str) -> anyhow::Result<Done> {
-        let output = self.shell(line)?;
+        Ok(self.noted(line, &self.shell(line)?))
+    }
+
+    fn noted(&self, line: &str, output: &Output) -> Done {
         let code = output.status.code().unwrap_or(-1);
         let done = Done {
             code,
-            text: text(&output),
+            text: text(output),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
         };
         let mut transcript = self.transcript.borrow_mut();
@@ -186,7 +200,8 @@ impl Stage<'_> {
         if code != 0 {
             let _ = writeln!(transcript, "(exit code {code})");
         }
-        Ok(done)
+        drop(transcript);
+        done
     }
 
     /// Runs a line of bash that must succeed; answers its standard output.
@@ -244,13 +259,26 @@ impl Stage<'_> {
 
     /// A line as a command that hasn't started yet.
     pub(crate) fn command(&self, line: &str) -> Command {
+        self.command_within(line, PATIENCE)
+    }
+
+    fn command_within(&self, line: &str, patience: &str) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("timeout");
         command
-            .args(["--kill-after=5", PATIENCE, "bash", "-uo", "pipefail", "-c", line])
+            .args(["--kill-after=5", patience, "bash", "-uo", "pipefail", "-c", line])
             .current_dir(&self.dir)
-            .env("PATH", format!("{}:{path}", self.pass.kubectl.dir.display()))
+            .env(
+                "PATH",
+                format!(
+                    "{}:{}:{path}",
+                    self.pass.kubectl.dir.display(),
+                    self.pass.house.bin_dir().display()
+                ),
+            )
             .env("KUBECONFIG", self.dir.join("kubeconfig"))
+            .env("GANTRY_DATA_DIR", self.pass.house.data())
+            .env("WORK", self.pass.house.work())
             .env("HOME", self.pass.house.work())
             .stdin(std::process::Stdio::null());
         command

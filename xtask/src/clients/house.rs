@@ -31,6 +31,10 @@ impl House {
             bin: bin.to_path_buf(),
             work,
         };
+        // Lines that say `gantry` mean this one.
+        let bin_dir = house.bin_dir();
+        fs::create_dir_all(&bin_dir).with_context(|| format!("making {}", bin_dir.display()))?;
+        std::os::unix::fs::symlink(bin, bin_dir.join("gantry")).context("linking gantry")?;
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let mut up = house.gantry(&["up", "--demo", "--no-kubeconfig", "--listen", &listen]);
         let up = up
@@ -116,6 +120,11 @@ impl House {
             .output()
             .context("asking for the status")?;
         serde_json::from_slice(&output.stdout).context("reading the status")
+    }
+
+    /// A directory with the program under its own name.
+    pub(crate) fn bin_dir(&self) -> PathBuf {
+        self.work.join("bin")
     }
 
     /// Its data directory.

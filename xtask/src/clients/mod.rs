@@ -4,6 +4,7 @@
 //! namespace of its own. A case is what a person would type. Nothing here may know more of Gantry than its command
 //! line and its API, and nothing outlives the run.
 
+mod build;
 mod case;
 mod chores;
 mod connections;
@@ -55,6 +56,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         services::CASES,
         rolling::CASES,
         host::CASES,
+        build::CASES,
     ]
     .into_iter()
     .flatten()

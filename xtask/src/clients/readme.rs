@@ -41,6 +41,22 @@ fn block(text: &str) -> Option<Vec<&str>> {
     )
 }
 
+/// The lines of all fenced blocks behind a mark, up to the next mark.
+pub(crate) fn blocks<'t>(text: &'t str, mark: &str) -> Vec<&'t str> {
+    let Some((_, rest)) = text.split_once(mark) else {
+        return Vec::new();
+    };
+    let part = rest.split("<!-- cargo xtask clients").next().unwrap_or_default();
+    let blocks = part
+        .split("```sh\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next());
+    blocks
+        .flat_map(str::lines)
+        .filter(|line| !line.trim().is_empty())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -1,167 +1,443 @@
-//! COPY: files of the context become a layer.
+//! COPY and ADD: which files come where. The answer is a list, from which come the cache's key and the layer.
+//!
+//! Nothing is written here. The rules are those of the Dockerfile reference and of how BuildKit reads it: a directory
+//! gives its content, a directory that is made for the destination has mode 755, one that a source brings along
+//! replaces the attributes of one that is there.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use parse_dockerfile::{CopyInstruction, Source};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{At as _, Result};
-use crate::layer::Owner;
 
-use super::{Build, fault, unknown_option, words};
+use super::chmod::Chmod;
+use super::pattern::{Ignore, glob, is_pattern};
+use super::tarball::{Attributes, Tarball, Times};
+use super::tree::{Directory, Node, Tree};
+use super::users::User;
+use super::{fault, words};
 
-impl Build<'_> {
-    /// COPY, with the rules of the Dockerfile reference: a directory gives its content, several sources need a
-    /// destination that ends with a slash.
-    pub(super) fn copy(&mut self, copy: &CopyInstruction<'_>) -> Result<()> {
-        if let Some(option) = copy.options.first() {
-            return Err(unknown_option("COPY", &option.name.value));
+/// What one COPY or ADD puts into a layer.
+#[derive(Default)]
+pub(super) struct Copies {
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    path: PathBuf,
+    origin: Origin,
+    attributes: Attributes,
+}
+
+enum Origin {
+    Directory,
+    File(PathBuf, Metadata),
+    Bytes(Vec<u8>),
+}
+
+/// How files are taken over.
+pub(super) struct Rules {
+    /// The destination, absolute.
+    pub(super) target: String,
+    /// Whether the destination is a directory whatever is there.
+    pub(super) into_directory: bool,
+    /// The owner of all; `None` keeps each file's own.
+    pub(super) owner: Option<User>,
+    pub(super) chmod: Option<Chmod>,
+    /// Whether the path of a source is kept below the destination.
+    pub(super) parents: bool,
+    pub(super) exclude: Ignore,
+    pub(super) times: Times,
+}
+
+impl Copies {
+    /// Adds what a source names in a tree.
+    pub(super) fn add(&mut self, from: &Tree, source: &str, base: &Tree, rules: &Rules) -> Result<()> {
+        if rules.parents {
+            return self.add_with_parents(from, source, base, rules);
         }
-        let mut sources = Vec::new();
-        for source in &copy.src {
-            match source {
-                Source::Path(path) => {
-                    let pattern = self.variables().expand(&path.value).map_err(fault)?;
-                    sources.extend(matches(self.context, &pattern)?);
-                }
-                _ => return Err(fault("a here-document in COPY is not supported")),
-            }
-        }
-        let dest = self.variables().expand(&copy.dest.value).map_err(fault)?;
-        let into_directory = dest.ends_with('/') || dest == "." || dest.ends_with("/.");
-        let target = words::join(&self.config.config.working_dir, &dest);
-        if sources.len() > 1 && !into_directory {
+        let found = matches(from, &words::join("/", source))?;
+        if found.is_empty() && !is_pattern(source) {
             return Err(fault(format!(
-                "with several sources the destination {dest:?} must end with a /"
+                "{source:?} is not there, or .dockerignore leaves it out"
             )));
         }
-        let into_directory = into_directory || self.base.is_directory(&target)?;
-        let mut layer = self.store.new_layer()?;
-        for source in &sources {
-            let path = if source.is_dir() || !into_directory {
-                target.clone()
-            } else {
-                let name = source.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                words::join(&target, name)
+        for path in found {
+            let Some(node) = from.find(&format!("/{path}"))? else {
+                return Err(fault(format!("{path:?} is a link that leads nowhere")));
             };
-            let real = self.base.real_path(&path)?;
-            if source.is_dir() && !self.base.is_directory(&path)? && !real.is_empty() {
-                layer.directory(&real, 0o755)?;
-            }
-            copy_one(&mut layer, source, &real)?;
-        }
-        self.push_layer(layer.finish()?)
-    }
-}
-
-fn copy_one(layer: &mut crate::Layer, source: &Path, path: &str) -> Result<()> {
-    let keep_all = |_: &Path| false;
-    if !source.is_dir() {
-        // A link in the context that is named itself is followed, as Docker does.
-        let source = fs::canonicalize(source).at("reading", source)?;
-        return layer.copy(&source, path, Owner::default(), &keep_all);
-    }
-    let mut names: Vec<_> = fs::read_dir(source)
-        .at("reading", source)?
-        .collect::<Result<_, _>>()
-        .at("reading", source)?;
-    names.sort_by_key(fs::DirEntry::file_name);
-    for entry in names {
-        let name = entry.file_name();
-        let inside = format!("{path}/{}", name.to_string_lossy());
-        layer.copy(
-            &entry.path(),
-            inside.trim_start_matches('/'),
-            Owner::default(),
-            &keep_all,
-        )?;
-    }
-    Ok(())
-}
-
-/// The context's files that a source names; none is an error, as is one outside of the context.
-fn matches(context: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
-    let root = fs::canonicalize(context).at("reading", context)?;
-    let relative = words::join("/", pattern);
-    let mut found = vec![root.clone()];
-    for part in relative.split('/').filter(|part| !part.is_empty()) {
-        let mut next = Vec::new();
-        for dir in found {
-            if !part.contains(['*', '?', '[']) {
-                next.extend(Some(dir.join(part)).filter(|path| path.symlink_metadata().is_ok()));
-                continue;
-            }
-            if !dir.is_dir() {
-                continue;
-            }
-            for entry in fs::read_dir(&dir).at("reading", &dir)? {
-                let name = entry.at("reading", &dir)?.file_name();
-                if name.to_str().is_some_and(|name| glob(part.as_bytes(), name.as_bytes())) {
-                    next.push(dir.join(name));
+            match &node {
+                Node::Directory(directory, _) => {
+                    let target = self.directory_target(base, rules)?;
+                    self.add_content(from, directory, &target, Path::new(""), base, rules)?;
+                }
+                Node::Other(_, host, metadata) => {
+                    let name = Path::new(&path).file_name().unwrap_or_default().to_os_string();
+                    if !rules.exclude.excludes(&name.to_string_lossy()) {
+                        let target = self.file_target(&name, base, rules)?;
+                        self.put_file(target, host, metadata, base, rules)?;
+                    }
                 }
             }
         }
-        found = next;
+        Ok(())
     }
-    for path in &found {
-        let real = fs::canonicalize(path).at("reading", path)?;
-        if !real.starts_with(&root) {
-            return Err(fault(format!("{} leads out of the build's directory", path.display())));
+
+    /// Adds a file with a content, as here-documents and downloads are.
+    pub(super) fn add_bytes(
+        &mut self,
+        name: &str,
+        bytes: Vec<u8>,
+        mode: u32,
+        mtime: Option<i64>,
+        base: &Tree,
+        rules: &Rules,
+    ) -> Result<()> {
+        let path = self.file_target(&OsString::from(name), base, rules)?;
+        let attributes = Attributes {
+            mode,
+            mtime: mtime.unwrap_or(rules.times.now),
+            ..Attributes::default()
+        };
+        let attributes = rules.change(attributes, false);
+        self.entries.push(Entry {
+            path,
+            origin: Origin::Bytes(bytes),
+            attributes,
+        });
+        Ok(())
+    }
+
+    /// Adds all that is in a directory of the host, which an archive was unpacked into.
+    pub(super) fn add_unpacked(&mut self, dir: &Path, base: &Tree, rules: &Rules) -> Result<()> {
+        let tree = Tree::of_layers(vec![dir.to_path_buf()]);
+        let target = self.directory_target(base, rules)?;
+        if let Some(Node::Directory(root, _)) = tree.root()? {
+            self.add_content(&tree, &root, &target, Path::new(""), base, rules)?;
+        }
+        Ok(())
+    }
+
+    /// A digest of all that is copied, without times.
+    pub(super) fn digest(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for entry in &self.entries {
+            entry.hash(&mut hash)?;
+        }
+        Ok(hex::encode(hash.finalize()))
+    }
+
+    /// Writes it all into a layer.
+    pub(super) fn write(&self, layer: &mut Tarball<'_>) -> Result<()> {
+        for entry in &self.entries {
+            match &entry.origin {
+                Origin::Directory => layer.directory(&entry.path, &entry.attributes, false)?,
+                Origin::File(host, metadata) => layer.file(&entry.path, host, metadata, &entry.attributes)?,
+                Origin::Bytes(bytes) => layer.content(&entry.path, bytes, &entry.attributes)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory that a directory's content goes to, made if it isn't there.
+    fn directory_target(&mut self, base: &Tree, rules: &Rules) -> Result<PathBuf> {
+        let real = base.real_path(&rules.target)?;
+        match base.at(&real)? {
+            Some(Node::Other(..)) => return Err(not_a_directory(&real)),
+            Some(Node::Directory(..)) => {}
+            None => self.make_all(&real, base, rules)?,
+        }
+        Ok(real)
+    }
+
+    fn file_target(&mut self, name: &OsString, base: &Tree, rules: &Rules) -> Result<PathBuf> {
+        let real = base.real_path(&rules.target)?;
+        let there = matches!(base.at(&real)?, Some(Node::Directory(..)));
+        if there || rules.into_directory {
+            let directory = self.directory_target(base, rules)?;
+            return Ok(directory.join(name));
+        }
+        let real = base.real_parent(&rules.target)?;
+        if real.as_os_str().is_empty() {
+            return Ok(PathBuf::from(name));
+        }
+        if let Some(parent) = real.parent() {
+            self.make_all(parent, base, rules)?;
+        }
+        Ok(real)
+    }
+
+    /// Makes directories that are there neither below nor in this list.
+    fn make_all(&mut self, path: &Path, base: &Tree, rules: &Rules) -> Result<()> {
+        if path.as_os_str().is_empty() || self.entries.iter().any(|entry| entry.path == path) {
+            return Ok(());
+        }
+        match base.at(path)? {
+            Some(Node::Directory(..)) => return Ok(()),
+            Some(Node::Other(..)) => return Err(not_a_directory(path)),
+            None => {}
+        }
+        if let Some(parent) = path.parent() {
+            self.make_all(parent, base, rules)?;
+        }
+        let owner = rules.owner.clone().unwrap_or_default();
+        let attributes = Attributes {
+            mode: 0o755,
+            uid: owner.uid,
+            gid: owner.gid,
+            mtime: rules.times.now,
+            ..Attributes::default()
+        };
+        self.entries.push(Entry {
+            path: path.to_path_buf(),
+            origin: Origin::Directory,
+            attributes,
+        });
+        Ok(())
+    }
+
+    /// Adds what is in a directory. `inside` is the way from the source to it, which patterns are held against.
+    fn add_content(
+        &mut self,
+        from: &Tree,
+        directory: &Directory,
+        target: &Path,
+        inside: &Path,
+        base: &Tree,
+        rules: &Rules,
+    ) -> Result<()> {
+        for (name, node) in from.list(directory)? {
+            let (inside, target) = (inside.join(&name), target.join(&name));
+            let excluded = rules.exclude.excludes(&inside.to_string_lossy());
+            match &node {
+                Node::Directory(directory, metadata) => {
+                    if !excluded {
+                        self.put_directory(target.clone(), node.host(), metadata, base, rules)?;
+                    } else if !rules.exclude.has_exceptions() {
+                        continue;
+                    }
+                    self.add_content(from, directory, &target, &inside, base, rules)?;
+                }
+                Node::Other(_, host, metadata) if !excluded => self.put_file(target, host, metadata, base, rules)?,
+                Node::Other(..) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `--parents`: a source keeps its path, from `/./` on where it has that.
+    fn add_with_parents(&mut self, from: &Tree, source: &str, base: &Tree, rules: &Rules) -> Result<()> {
+        let (pivot, rest) = source.split_once("/./").unwrap_or(("", source));
+        let pivot = words::join("/", pivot);
+        let found = matches(from, &words::join(&pivot, rest))?;
+        if found.is_empty() && !is_pattern(source) {
+            return Err(fault(format!(
+                "{source:?} is not there, or .dockerignore leaves it out"
+            )));
+        }
+        let root = self.directory_target(base, rules)?;
+        for path in found {
+            let kept = Path::new(&path)
+                .strip_prefix(pivot.trim_start_matches('/'))
+                .unwrap_or(Path::new(&path));
+            for parent in kept.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
+                let place = root.join(parent);
+                let known = parent.as_os_str().is_empty() || self.entries.iter().any(|entry| entry.path == place);
+                let original = Path::new(pivot.trim_start_matches('/')).join(parent);
+                if let (false, Some(node @ Node::Directory(..))) = (known, from.at(&original)?) {
+                    self.put_directory(place, node.host(), node.metadata(), base, rules)?;
+                }
+            }
+            let target = root.join(kept);
+            match from.at(Path::new(&path))? {
+                Some(Node::Directory(directory, metadata)) => {
+                    let node = Node::Directory(directory.clone(), metadata.clone());
+                    self.put_directory(target.clone(), node.host(), &metadata, base, rules)?;
+                    self.add_content(from, &directory, &target, kept, base, rules)?;
+                }
+                Some(Node::Other(_, host, metadata)) if !rules.exclude.excludes(&kept.to_string_lossy()) => {
+                    self.put_file(target, &host, &metadata, base, rules)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn put_directory(
+        &mut self,
+        path: PathBuf,
+        host: &Path,
+        metadata: &Metadata,
+        base: &Tree,
+        rules: &Rules,
+    ) -> Result<()> {
+        if let Some(Node::Other(..)) = base.at(&path)? {
+            return Err(not_a_directory(&path));
+        }
+        let attributes = rules.change(Attributes::of(host, metadata)?, true);
+        self.entries.push(Entry {
+            path,
+            origin: Origin::Directory,
+            attributes,
+        });
+        Ok(())
+    }
+
+    fn put_file(&mut self, path: PathBuf, host: &Path, metadata: &Metadata, base: &Tree, rules: &Rules) -> Result<()> {
+        if let Some(Node::Directory(..)) = base.at(&path)? {
+            return Err(fault(format!("a file can't replace the directory /{}", path.display())));
+        }
+        let mut attributes = Attributes::of(host, metadata)?;
+        if metadata.is_symlink() {
+            attributes = rules.own(attributes);
+        } else {
+            attributes = rules.change(attributes, false);
+        }
+        self.entries.push(Entry {
+            path,
+            origin: Origin::File(host.to_path_buf(), metadata.clone()),
+            attributes,
+        });
+        Ok(())
+    }
+}
+
+impl Rules {
+    fn own(&self, mut attributes: Attributes) -> Attributes {
+        if let Some(owner) = &self.owner {
+            (attributes.uid, attributes.gid) = (owner.uid, owner.gid);
+        }
+        attributes
+    }
+
+    fn change(&self, attributes: Attributes, directory: bool) -> Attributes {
+        let mut attributes = self.own(attributes);
+        if let Some(chmod) = &self.chmod {
+            attributes.mode = chmod.apply(attributes.mode, directory);
+        }
+        attributes
+    }
+}
+
+impl Entry {
+    fn hash(&self, hash: &mut Sha256) -> Result<()> {
+        let mut field = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        let attributes = &self.attributes;
+        field(self.path.as_os_str().as_bytes());
+        field(format!("{:o} {}:{}", attributes.mode, attributes.uid, attributes.gid).as_bytes());
+        for (name, value) in &attributes.xattrs {
+            field(name.as_bytes());
+            field(value);
+        }
+        match &self.origin {
+            Origin::Directory => field(b"directory"),
+            Origin::Bytes(bytes) => {
+                field(b"file");
+                field(bytes);
+            }
+            Origin::File(host, metadata) if metadata.is_symlink() => {
+                field(b"link");
+                field(fs::read_link(host).at("reading", host)?.as_os_str().as_bytes());
+            }
+            Origin::File(host, metadata) if metadata.is_file() => {
+                field(b"file");
+                field(&digest_of_file(host)?);
+            }
+            Origin::File(_, metadata) => {
+                let kind = metadata.file_type();
+                let kind = (kind.is_fifo(), kind.is_block_device(), kind.is_socket());
+                field(format!("{kind:?} {}", metadata.rdev()).as_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn digest_of_file(path: &Path) -> Result<Vec<u8>> {
+    let mut file = File::open(path).at("opening", path)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut buffer).at("reading", path)? {
+            0 => return Ok(hash.finalize().to_vec()),
+            read => hash.update(&buffer[..read]),
         }
     }
-    if found.is_empty() {
-        return Err(fault(format!("{pattern:?} matches nothing in {}", context.display())));
+}
+
+fn not_a_directory(path: &Path) -> crate::Error {
+    fault(format!(
+        "a directory can't be copied over /{}, which is none",
+        path.display()
+    ))
+}
+
+/// The files of a tree that an absolute pattern names, relative to the root, sorted. `**` stands for any number of
+/// directories.
+fn matches(tree: &Tree, pattern: &str) -> Result<Vec<String>> {
+    if !is_pattern(pattern) {
+        let path = pattern.trim_start_matches('/').to_string();
+        let there = path.is_empty() || tree.find(pattern)?.is_some() || tree.at(&tree.real_parent(pattern)?)?.is_some();
+        return Ok(if there && tree.root()?.is_some() {
+            vec![path]
+        } else {
+            Vec::new()
+        });
+    }
+    let parts: Vec<Vec<char>> = pattern
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.chars().collect())
+        .collect();
+    let mut found = Vec::new();
+    if let Some(Node::Directory(root, _)) = tree.root()? {
+        descend(tree, &root, "", &parts, &mut found)?;
     }
     found.sort();
+    found.dedup();
     Ok(found)
 }
 
-/// Go's `path.Match`: `*`, `?`, `[a-z]`, `[^a]` and backslash.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern {
-        [] => name.is_empty(),
-        [b'*', rest @ ..] => (0..=name.len()).any(|i| glob(rest, &name[i..])),
-        [b'?', rest @ ..] => !name.is_empty() && glob(rest, &name[1..]),
-        [b'[', rest @ ..] => {
-            let Some(&first) = name.first() else { return false };
-            let Some(end) = rest.iter().skip(1).position(|b| *b == b']').map(|i| i + 1) else {
-                return false;
-            };
-            let (set, negated) = match &rest[..end] {
-                [b'^', set @ ..] => (set, true),
-                set => (set, false),
-            };
-            class(set, first) != negated && glob(&rest[end + 1..], &name[1..])
+fn descend(tree: &Tree, dir: &Directory, path: &str, parts: &[Vec<char>], found: &mut Vec<String>) -> Result<()> {
+    let Some((part, rest)) = parts.split_first() else {
+        return Ok(());
+    };
+    let any = part[..] == ['*', '*'];
+    if any {
+        descend(tree, dir, path, rest, found)?;
+    }
+    for (name, node) in tree.list(dir)? {
+        let name = name.to_string_lossy().into_owned();
+        let chars: Vec<char> = name.chars().collect();
+        if !any && !glob(part, &chars) {
+            continue;
         }
-        [b'\\', c, rest @ ..] | [c, rest @ ..] => name.first() == Some(c) && glob(rest, &name[1..]),
-    }
-}
-
-fn class(set: &[u8], byte: u8) -> bool {
-    match set {
-        [] => false,
-        [low, b'-', high, rest @ ..] => (*low..=*high).contains(&byte) || class(rest, byte),
-        [one, rest @ ..] => *one == byte || class(rest, byte),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs() {
-        for (pattern, name, expected) in [
-            ("*.txt", "a.txt", true),
-            ("*.txt", "a.txt2", false),
-            ("a?c", "abc", true),
-            ("[a-c]x", "bx", true),
-            ("[^a-c]x", "bx", false),
-            ("\\*", "*", true),
-            ("*", "", true),
-            ("[", "[", false),
-        ] {
-            assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        let full = if path.is_empty() {
+            name
+        } else {
+            format!("{path}/{name}")
+        };
+        let rest = if any { parts } else { rest };
+        match &node {
+            _ if rest.is_empty() || (any && parts.len() == 1) => found.push(full),
+            Node::Directory(directory, _) => descend(tree, directory, &full, rest, found)?,
+            Node::Other(..) => {
+                // A link to a directory is gone through, as a path without patterns would.
+                if let Some(Node::Directory(directory, _)) = tree.find(&format!("/{full}"))?
+                    && !any
+                {
+                    descend(tree, &directory, &full, rest, found)?;
+                }
+            }
         }
     }
+    Ok(())
 }

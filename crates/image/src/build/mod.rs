@@ -1,70 +1,162 @@
-//! Building an image from a Dockerfile (Dockerfile reference; one stage, no instruction that runs a container).
+//! Building an image from a Dockerfile, as its reference describes it and as BuildKit's users expect it.
+//!
+//! Text becomes lines (`parse`), lines become instructions (`instruction`), instructions become stages (`plan`), all
+//! without looking at a file. Then each stage that is needed is built (`stage`), one thread each: a step that makes a
+//! layer first asks the cache. Nothing in here runs a program: a [`Host`] does.
 
-mod base;
+mod add;
+pub(crate) mod cache;
+mod chmod;
 mod copy;
+mod diff;
+mod flags;
+mod host;
+mod instruction;
+mod mount;
+mod parse;
+mod pattern;
+mod plan;
+mod room;
+mod run;
+mod stage;
+mod state;
+mod tarball;
+mod tree;
+mod users;
 mod words;
 
-use std::path::Path;
-
-use parse_dockerfile::{Command, Instruction};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::archive::Imported;
-use crate::error::{At as _, Error, Result, invalid};
+use crate::error::{At as _, Error, Result};
 use crate::reference::Reference;
-use crate::spec::{Descriptor, History, ImageConfig, host_platform};
+use crate::spec::{Descriptor, ImageConfig, host_platform};
 use crate::store::Store;
 
-use base::Base;
-use words::Variables;
+pub use host::{Failure, Host, Job, JobMount, Network, Source, Stream};
+pub use room::Room;
 
-/// Told of each instruction before it is carried out.
-pub type Progress<'a> = &'a mut dyn FnMut(Step<'_>);
+use pattern::Ignore;
+use plan::{Plan, Request};
+use stage::Build;
+use tree::Tree;
 
 /// An image that a build made.
 pub type Built = Imported;
 
-/// An instruction that a build is about to carry out.
-#[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
-    /// Counted from 1.
-    pub number: usize,
-    /// How many there are.
-    pub of: usize,
-    /// As it is written.
-    pub text: &'a str,
+/// What to build, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The directory whose files the Dockerfile may copy.
+    pub context: PathBuf,
+    /// The Dockerfile; `None` is the context's.
+    pub file: Option<PathBuf>,
+    /// The Dockerfile's text, when it is in no file.
+    pub text: Option<String>,
+    /// The names that the image gets.
+    pub names: Vec<Reference>,
+    /// The stage to build, by name or number; `None` is the last.
+    pub target: Option<String>,
+    /// Values for ARGs.
+    pub arguments: Vec<(String, String)>,
+    /// Values of ARGs that need no declaration and are in no key and no history: proxies.
+    pub proxies: Vec<(String, String)>,
+    /// Directories and images (`docker-image://NAME`) by the names that FROM and `--from` use.
+    pub contexts: BTreeMap<String, String>,
+    /// Secrets by their ids.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Labels besides the Dockerfile's.
+    pub labels: Vec<(String, String)>,
+    /// Whether nothing is taken from earlier builds.
+    pub no_cache: bool,
+    /// The platform that is wanted; another than this machine's is an error.
+    pub platform: Option<String>,
+    /// SOURCE_DATE_EPOCH: the time of the build, and the latest of any file in it, in seconds.
+    pub epoch: Option<i64>,
+    /// An empty directory of this build on the store's file system; the caller removes it.
+    pub workspace: PathBuf,
+}
+
+/// Told what happens while it happens, from several threads.
+pub trait Progress: Sync {
+    /// One event.
+    fn event(&self, event: Event<'_>);
+}
+
+/// What happens in a build. Steps are counted from 1 in the order in which they begin.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A step begins.
+    Started {
+        /// Its number.
+        step: u32,
+        /// Such as `[2/4] RUN make`.
+        name: &'a str,
+    },
+    /// A step's command writes something.
+    Output {
+        /// The step's number.
+        step: u32,
+        /// To which of its streams.
+        stream: Stream,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// A step is done.
+    Done {
+        /// Its number.
+        step: u32,
+        /// Whether an earlier build had done it.
+        cached: bool,
+    },
+    /// A step can't be done.
+    Failed {
+        /// Its number.
+        step: u32,
+        /// Why.
+        reason: &'a str,
+    },
+    /// Something that is odd and no error.
+    Warning(&'a str),
 }
 
 impl Store {
-    /// Builds `context/Dockerfile` (or `dockerfile`, when given) and names the result.
-    pub fn build(
-        &self,
-        context: &Path,
-        dockerfile: Option<&Path>,
-        name: &Reference,
-        progress: Progress<'_>,
-    ) -> Result<Built> {
-        let path = dockerfile.map_or_else(|| context.join("Dockerfile"), Path::to_path_buf);
-        let text = std::fs::read_to_string(&path).at("reading", &path)?;
-        let parsed = parse_dockerfile::parse(&text).map_err(|error| invalid(path.display().to_string(), error))?;
+    /// Builds an image and names it.
+    pub fn build(&self, options: &Options, host: &dyn Host, progress: &dyn Progress) -> Result<Built> {
         let _lock = self.lock(false)?;
-        let mut build = Build::new(self, context, &text);
-        let steps = parsed.instructions.len();
-        for (i, instruction) in parsed.instructions.iter().enumerate() {
-            let (start, line) = build.place(instruction);
-            let text = text[start..].lines().next().unwrap_or_default();
-            progress(Step {
-                number: i + 1,
-                of: steps,
-                text,
-            });
-            build.step(instruction, text).map_err(|error| at_line(line, error))?;
+        cache::trim(self, false)?;
+        if let Some(platform) = &options.platform {
+            plan::check_platform(platform).map_err(|reason| Error::Dockerfile { line: 1, reason })?;
         }
-        let digest = build.finish()?;
-        self.set_name(name, &digest)?;
-        Ok(Built {
-            name: name.clone(),
-            digest,
-        })
+        let path = options
+            .file
+            .clone()
+            .unwrap_or_else(|| options.context.join("Dockerfile"));
+        let text = match &options.text {
+            Some(text) => text.clone(),
+            None => std::fs::read_to_string(&path).at("reading", &path)?,
+        };
+        let contexts: Vec<String> = options.contexts.keys().cloned().collect();
+        let request = Request {
+            target: options.target.as_deref(),
+            arguments: &options.arguments,
+            contexts: &contexts,
+        };
+        let plan = Plan::make(parse::parse(&text)?, &request)?;
+        let context = Tree::of_directory(
+            &options.context,
+            ignore_file(&options.context, options.file.as_deref())?,
+        )?;
+        let build = Build::new(self, options, host, progress, plan, context);
+        let config = build.run()?;
+        build.export(config)
+    }
+
+    /// Forgets what earlier builds made: the layers go with the next collection of what is not needed.
+    pub fn forget_builds(&self) -> Result<()> {
+        cache::trim(self, true)?;
+        run::clear_mounts(self)
     }
 
     /// Makes an image of layers that were made with [`Store::new_layer`] and names it; for images that the program
@@ -88,182 +180,25 @@ impl Store {
     }
 }
 
-struct Build<'a> {
-    store: &'a Store,
-    context: &'a Path,
-    text: &'a str,
-    config: ImageConfig,
-    layers: Vec<Descriptor>,
-    base: Base,
-    started: bool,
+/// A Dockerfile's own `NAME.dockerignore` wins over the context's.
+fn ignore_file(context: &Path, dockerfile: Option<&Path>) -> Result<Ignore> {
+    let own = dockerfile.map_or_else(|| context.join("Dockerfile"), Path::to_path_buf);
+    let mut own = own.into_os_string();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), context.join(".dockerignore")] {
+        match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("reading", path),
+            Ok(text) => {
+                return Ignore::parse(&text)
+                    .map_err(|reason| crate::error::invalid(path.display().to_string(), reason));
+            }
+        }
+    }
+    Ok(Ignore::default())
 }
 
-impl<'a> Build<'a> {
-    fn new(store: &'a Store, context: &'a Path, text: &'a str) -> Self {
-        let platform = host_platform();
-        let config = ImageConfig {
-            architecture: platform.architecture,
-            os: platform.os,
-            ..ImageConfig::default()
-        };
-        Self {
-            store,
-            context,
-            text,
-            config,
-            layers: Vec::new(),
-            base: Base::default(),
-            started: false,
-        }
-    }
-
-    /// Where an instruction stands: its first byte and its line.
-    fn place(&self, instruction: &Instruction<'_>) -> (usize, usize) {
-        let start = keyword_start(instruction);
-        (start, self.text[..start].matches('\n').count() + 1)
-    }
-
-    fn step(&mut self, instruction: &Instruction<'_>, text: &str) -> Result<()> {
-        let layers_before = self.layers.len();
-        match instruction {
-            Instruction::From(from) => {
-                if let Some(option) = from.options.first() {
-                    return Err(unknown_option("FROM", &option.name.value));
-                }
-                return self.from(&from.image.value);
-            }
-            _ if !self.started => return Err(fault("a build starts with FROM")),
-            Instruction::Copy(copy) => self.copy(copy)?,
-            Instruction::Env(env) => {
-                for (key, value) in self.variables().pairs(&env.arguments.value).map_err(fault)? {
-                    words::set(&mut self.config.config.env, &key, &value);
-                }
-            }
-            Instruction::Label(label) => {
-                let pairs = self.variables().pairs(&label.arguments.value).map_err(fault)?;
-                self.config.config.labels.extend(pairs);
-            }
-            Instruction::Workdir(dir) => {
-                let dir = self.variables().expand(&dir.arguments.value).map_err(fault)?;
-                self.workdir(&dir)?;
-            }
-            Instruction::User(user) => {
-                self.config.config.user = self.variables().expand(&user.arguments.value).map_err(fault)?;
-            }
-            Instruction::Expose(expose) => {
-                for port in &expose.arguments {
-                    let port = self.variables().expand(&port.value).map_err(fault)?;
-                    let port = words::port(&port).map_err(fault)?;
-                    self.config.config.exposed_ports.insert(port, serde_json::json!({}));
-                }
-            }
-            Instruction::Entrypoint(command) => {
-                self.config.config.entrypoint = argv(&command.arguments)?;
-                // As Docker does: a new entry point doesn't inherit the base image's arguments.
-                self.config.config.cmd.clear();
-            }
-            Instruction::Cmd(command) => self.config.config.cmd = argv(&command.arguments)?,
-            other => return Err(fault(format!("{} is not supported", keyword(self.text, other)))),
-        }
-        let empty_layer = self.layers.len() == layers_before;
-        self.config.history.push(History {
-            created_by: Some(text.to_string()),
-            empty_layer,
-            created: None,
-        });
-        Ok(())
-    }
-
-    fn from(&mut self, image: &str) -> Result<()> {
-        if std::mem::replace(&mut self.started, true) {
-            return Err(fault("a second FROM (a build in several stages) is not supported"));
-        }
-        if image == "scratch" {
-            return Ok(());
-        }
-        let found = self
-            .store
-            .resolve(image)?
-            .ok_or_else(|| Error::NotFound(image.to_string()))?;
-        let manifest: crate::Manifest = self.store.blobs.json(&found.digest)?;
-        self.layers = manifest.layers;
-        self.base = Base::new(found.layers);
-        self.config = found.config;
-        Ok(())
-    }
-
-    fn workdir(&mut self, dir: &str) -> Result<()> {
-        let path = words::join(&self.config.config.working_dir, dir);
-        self.config.config.working_dir = path.clone();
-        if path == "/" || self.base.is_directory(&path)? {
-            return Ok(());
-        }
-        let mut layer = self.store.new_layer()?;
-        layer.directory(&self.base.real_path(&path)?, 0o755)?;
-        self.push_layer(layer.finish()?)
-    }
-
-    fn push_layer(&mut self, layer: Descriptor) -> Result<()> {
-        self.config.rootfs.diff_ids.push(layer.digest.clone());
-        self.layers.push(layer.clone());
-        // The next instruction sees what this one made.
-        self.base.push(self.store.unpack_one(&layer)?);
-        Ok(())
-    }
-
-    fn variables(&self) -> Variables<'_> {
-        Variables::new(&self.config.config.env)
-    }
-
-    fn finish(self) -> Result<String> {
-        if !self.started {
-            return Err(invalid("Dockerfile", "it has no FROM"));
-        }
-        self.store.put_image(&self.config, self.layers)
-    }
-}
-
-/// Exec form as it is; shell form through the default shell.
-fn argv(command: &Command<'_>) -> Result<Vec<String>> {
-    match command {
-        Command::Exec(words) => Ok(words.value.iter().map(|word| word.value.to_string()).collect()),
-        Command::Shell(line) => Ok(vec!["/bin/sh".to_string(), "-c".to_string(), line.value.to_string()]),
-        _ => Err(fault("this form of a command is not supported")),
-    }
-}
-
-fn keyword_start(instruction: &Instruction<'_>) -> usize {
-    use Instruction as I;
-    match instruction {
-        I::Add(i) => i.add.span.start,
-        I::Arg(i) => i.arg.span.start,
-        I::Cmd(i) => i.cmd.span.start,
-        I::Copy(i) => i.copy.span.start,
-        I::Entrypoint(i) => i.entrypoint.span.start,
-        I::Env(i) => i.env.span.start,
-        I::Expose(i) => i.expose.span.start,
-        I::From(i) => i.from.span.start,
-        I::Healthcheck(i) => i.healthcheck.span.start,
-        I::Label(i) => i.label.span.start,
-        I::Maintainer(i) => i.maintainer.span.start,
-        I::Onbuild(i) => i.onbuild.span.start,
-        I::Run(i) => i.run.span.start,
-        I::Shell(i) => i.shell.span.start,
-        I::Stopsignal(i) => i.stopsignal.span.start,
-        I::User(i) => i.user.span.start,
-        I::Volume(i) => i.volume.span.start,
-        I::Workdir(i) => i.workdir.span.start,
-        _ => 0,
-    }
-}
-
-fn keyword<'t>(text: &'t str, instruction: &Instruction<'_>) -> &'t str {
-    text[keyword_start(instruction)..]
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-}
-
+/// An error of a step; the line is added where it is known.
 fn fault(reason: impl ToString) -> Error {
     Error::Dockerfile {
         line: 0,
@@ -271,18 +206,20 @@ fn fault(reason: impl ToString) -> Error {
     }
 }
 
-fn unknown_option(instruction: &str, option: &str) -> Error {
-    fault(format!("{instruction} --{option} is not supported"))
-}
-
-/// Adds the line to an error that a step gave.
+/// Adds the line to an error that a step gave, causes included.
 fn at_line(line: usize, error: Error) -> Error {
     match error {
         Error::Dockerfile { line: 0, reason } => Error::Dockerfile { line, reason },
-        Error::NotFound(_) => Error::Dockerfile {
-            line,
-            reason: error.to_string(),
-        },
-        other => other,
+        error @ Error::Dockerfile { .. } => error,
+        other => {
+            let mut reason = other.to_string();
+            let mut cause = std::error::Error::source(&other);
+            while let Some(error) = cause {
+                reason.push_str(": ");
+                reason.push_str(&error.to_string());
+                cause = error.source();
+            }
+            Error::Dockerfile { line, reason }
+        }
     }
 }
