@@ -60,7 +60,7 @@ impl Build<'_> {
         let digest = copies.digest()?;
         let below = state.tree.clone();
         let key = match copy.link {
-            true => self.key(&State::scratch("", state.escape), &["LINK", &digest]),
+            true => self.key(&State::scratch(state.escape), &["LINK", &digest]),
             false => self.key(state, &["COPY", &digest]),
         };
         self.layer(state, name, &key, |_| {

@@ -44,6 +44,14 @@ impl Key {
 struct Entry {
     version: u32,
     layer: Descriptor,
+    created: String,
+}
+
+/// A layer, and when it was made (RFC 3339).
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) layer: Descriptor,
+    pub(super) created: String,
 }
 
 fn dir(store: &Store) -> PathBuf {
@@ -51,7 +59,7 @@ fn dir(store: &Store) -> PathBuf {
 }
 
 /// The layer of an earlier build.
-pub(super) fn find(store: &Store, key: &Key) -> Result<Option<Descriptor>> {
+pub(super) fn find(store: &Store, key: &Key) -> Result<Option<Made>> {
     let path = dir(store).join(&key.0);
     let bytes = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -69,16 +77,20 @@ pub(super) fn find(store: &Store, key: &Key) -> Result<Option<Descriptor>> {
         // A time that can't be set only makes the entry older.
         let _ = file.set_times(now);
     }
-    Ok(Some(entry.layer))
+    Ok(Some(Made {
+        layer: entry.layer,
+        created: entry.created,
+    }))
 }
 
 /// Notes a layer for later builds.
-pub(super) fn put(store: &Store, key: &Key, layer: &Descriptor) -> Result<()> {
+pub(super) fn put(store: &Store, key: &Key, made: &Made) -> Result<()> {
     let dir = dir(store);
     fs::create_dir_all(&dir).at("making", &dir)?;
     let entry = Entry {
         version: 1,
-        layer: layer.clone(),
+        layer: made.layer.clone(),
+        created: made.created.clone(),
     };
     let bytes = serde_json::to_vec(&entry).map_err(|error| invalid("a cache entry", error))?;
     let file = store.blobs.temp_file()?;

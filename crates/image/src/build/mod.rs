@@ -209,17 +209,25 @@ fn fault(reason: impl ToString) -> Error {
 /// Adds the line to an error that a step gave, causes included.
 fn at_line(line: usize, error: Error) -> Error {
     match error {
-        Error::Dockerfile { line: 0, reason } => Error::Dockerfile { line, reason },
-        error @ Error::Dockerfile { .. } => error,
-        other => {
-            let mut reason = other.to_string();
-            let mut cause = std::error::Error::source(&other);
-            while let Some(error) = cause {
-                reason.push_str(": ");
-                reason.push_str(&error.to_string());
-                cause = error.source();
-            }
-            Error::Dockerfile { line, reason }
-        }
+        error @ Error::Dockerfile { line: 1.., .. } => error,
+        error => Error::Dockerfile {
+            line,
+            reason: reason(&error),
+        },
     }
+}
+
+/// An error with its causes, without a line.
+fn reason(error: &Error) -> String {
+    if let Error::Dockerfile { reason, .. } = error {
+        return reason.clone();
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::spec::{Descriptor, Manifest};
 use crate::store::Store;
 
-use super::cache::{self, Key};
+use super::cache::{self, Key, Made};
 use super::host::Host;
 use super::instruction::Instruction;
 use super::parse::Line;
@@ -17,7 +17,7 @@ use super::plan::{Base, Plan, global};
 use super::state::State;
 use super::tarball::{Attributes, Tarball, Times};
 use super::tree::{Node, Tree};
-use super::{Built, Event, Options, Progress, at_line, fault, ignore_file, parse, users};
+use super::{Built, Event, Options, Progress, at_line, fault, ignore_file, parse, reason, users};
 
 /// A build under way.
 pub(super) struct Build<'a> {
@@ -107,7 +107,12 @@ impl<'a> Build<'a> {
     /// Stores the image and names it.
     pub(super) fn export(&self, mut state: State) -> Result<Built> {
         let step = self.begin("exporting to image");
-        state.config.created = Some(self.created.clone());
+        let created = state.created.unwrap_or_else(|| self.created.clone());
+        // Only what was done before the first layer of an image from scratch has no time yet.
+        for line in &mut state.config.history {
+            line.created.get_or_insert_with(|| created.clone());
+        }
+        state.config.created = Some(created);
         state.config.config.labels.extend(self.options.labels.iter().cloned());
         let digest = self.store.put_image(&state.config, state.layers)?;
         for name in &self.options.names {
@@ -195,7 +200,7 @@ impl<'a> Build<'a> {
     /// What a stage stands on, and the triggers that its image has left.
     fn base(&self, index: usize) -> Result<(State, Vec<String>)> {
         match &self.plan.stages[index].base {
-            Base::Scratch => Ok((State::scratch(&self.created, self.plan.escape), Vec::new())),
+            Base::Scratch => Ok((State::scratch(self.plan.escape), Vec::new())),
             Base::Stage(other) => {
                 let mut state = self.stage(*other)?.child();
                 // They are for other images, not for other stages.
@@ -236,7 +241,11 @@ impl<'a> Build<'a> {
         let image = found.ok_or_else(|| Error::NotFound(name.to_string()))?;
         let manifest: Manifest = self.store.blobs.json(&image.digest)?;
         let tree = Tree::of_layers(image.layers);
-        let state = State::of(image.config, manifest.layers, tree, &self.created, self.plan.escape);
+        let created = match (&image.config.created, self.options.epoch) {
+            (Some(created), None) => created.clone(),
+            _ => self.created.clone(),
+        };
+        let state = State::of(image.config, manifest.layers, tree, Some(created), self.plan.escape);
         images.insert(name.to_string(), state.clone());
         Ok(state)
     }
@@ -323,26 +332,30 @@ impl<'a> Build<'a> {
         make: impl FnOnce(u32) -> Result<Descriptor>,
     ) -> Result<()> {
         let step = self.begin(name);
-        let made = || -> Result<(Descriptor, bool)> {
+        let made = || -> Result<(Made, bool)> {
             let known = if self.options.no_cache {
                 None
             } else {
                 cache::find(self.store, key)?
             };
-            if let Some(layer) = known {
-                return Ok((layer, true));
+            if let Some(made) = known {
+                return Ok((made, true));
             }
-            let layer = make(step)?;
-            cache::put(self.store, key, &layer)?;
-            Ok((layer, false))
+            let made = Made {
+                layer: make(step)?,
+                created: self.created.clone(),
+            };
+            cache::put(self.store, key, &made)?;
+            Ok((made, false))
         };
-        let made = made().and_then(|(layer, cached)| {
-            let unpacked = self.store.unpack_one(&layer)?;
-            state.push(layer, unpacked);
+        let made = made().and_then(|(made, cached)| {
+            let unpacked = self.store.unpack_one(&made.layer)?;
+            state.push(made.layer, unpacked);
+            // A build that does nothing anew gives the same image again.
+            state.created = Some(made.created);
             Ok(cached)
         });
-        let told = made.as_ref().map(|cached| *cached);
-        self.end(step, told.map_err(|error| at_line(0, fault_of(error)).to_string()));
+        self.end(step, made.as_ref().map(|cached| *cached).map_err(reason));
         made.map(|_| ())
     }
 
@@ -432,13 +445,6 @@ impl From {
             tree: state.tree,
             keeps_owner: true,
         }
-    }
-}
-
-fn fault_of(error: &Error) -> Error {
-    match error {
-        Error::Dockerfile { reason, .. } => fault(reason),
-        other => fault(other),
     }
 }
 

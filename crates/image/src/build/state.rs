@@ -23,14 +23,14 @@ pub(super) struct State {
     pub(super) arguments: Vec<(String, Option<String>)>,
     /// Whether CMD was given in this stage.
     own_command: bool,
-    /// RFC 3339, of the whole build.
-    created: String,
+    /// When the last layer was made, RFC 3339; `None` before the first of an image from scratch.
+    pub(super) created: Option<String>,
     pub(super) escape: char,
 }
 
 impl State {
     /// FROM scratch.
-    pub(super) fn scratch(created: &str, escape: char) -> Self {
+    pub(super) fn scratch(escape: char) -> Self {
         let platform = host_platform();
         let mut config = ImageConfig {
             architecture: platform.architecture,
@@ -39,11 +39,17 @@ impl State {
         };
         config.config.env = vec![format!("PATH={PATH}")];
         config.config.working_dir = "/".to_string();
-        Self::of(config, Vec::new(), Tree::default(), created, escape)
+        Self::of(config, Vec::new(), Tree::default(), None, escape)
     }
 
     /// FROM an image.
-    pub(super) fn of(config: ImageConfig, layers: Vec<Descriptor>, tree: Tree, created: &str, escape: char) -> Self {
+    pub(super) fn of(
+        config: ImageConfig,
+        layers: Vec<Descriptor>,
+        tree: Tree,
+        created: Option<String>,
+        escape: char,
+    ) -> Self {
         let pair = |entry: &String| {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             (name.to_string(), value.to_string())
@@ -56,7 +62,7 @@ impl State {
             env,
             arguments: Vec::new(),
             own_command: false,
-            created: created.to_string(),
+            created,
             escape,
         }
     }
@@ -101,7 +107,7 @@ impl State {
     /// Adds a line to the history.
     pub(super) fn note(&mut self, text: String, empty_layer: bool) {
         self.config.history.push(History {
-            created: Some(self.created.clone()),
+            created: self.created.clone(),
             created_by: Some(text),
             empty_layer,
         });
@@ -345,7 +351,7 @@ mod tests {
     use crate::build::parse::parse;
 
     fn state(text: &str) -> State {
-        let mut state = State::scratch("2020-01-01T00:00:00Z", '\\');
+        let mut state = State::scratch('\\');
         for line in parse(text).unwrap().lines {
             let instruction = Instruction::of(&line, '\\').unwrap();
             if let Instruction::Arg(arguments) = &instruction {
