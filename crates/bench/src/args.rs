@@ -17,6 +17,9 @@ pub enum Command {
         after_help = "Example:\n  gantry bench pods --count 20 --burst 30 --pid $(pidof kubelet) --pid $(pidof containerd) --comm containerd-shim"
     )]
     Pods(PodsArgs),
+    /// Images: from a registry on this machine to a started container, against containerd.
+    #[command(after_help = "Example:\n  gantry bench pull --kubeconfig /tmp/b/admin.kubeconfig --runs 5")]
+    Pull(PullArgs),
     /// The API: creates, gets, lists, updates and watch events a second, with latencies.
     #[command(
         after_help = "Example:\n  gantry bench api --clients 64 --seconds 10 --size 1024 --pid $(pidof kube-apiserver)"
@@ -101,6 +104,29 @@ pub struct PodsArgs {
     pub grace: u32,
     /// How many seconds any one pod, or the burst, may take.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
+/// `bench pull`
+#[derive(Args, Debug, Clone)]
+pub struct PullArgs {
+    /// Which cluster; its node must be this machine.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// How often each.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub runs: u32,
+    /// The image's size, unpacked.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub megabytes: u32,
+    /// Its layers.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub layers: u32,
+    /// Don't install and measure containerd.
+    #[arg(long)]
+    pub no_peer: bool,
+    /// How many seconds any one pull may take.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     pub timeout: u64,
 }
 

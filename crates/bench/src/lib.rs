@@ -12,15 +12,17 @@ mod http_client;
 mod memory;
 mod namespace;
 mod pods;
+mod pull;
 mod report;
 mod ttv;
 
-pub use args::{ApiArgs, ClusterArgs, Command, PodsArgs, ProcessArgs, TtvArgs};
+pub use args::{ApiArgs, ClusterArgs, Command, PodsArgs, ProcessArgs, PullArgs, TtvArgs};
 
 /// Measures what the command asks for and prints the result as JSON.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     let result = match command {
         Command::Ttv(args) => Box::pin(ttv::run(&args)).await?,
+        Command::Pull(args) => Box::pin(pull::run(&args)).await?,
         Command::Pods(args) => Box::pin(pods::run(&args)).await?,
         Command::Api(args) => Box::pin(api::run(&args)).await?,
     };

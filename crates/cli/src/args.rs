@@ -276,19 +276,88 @@ pub enum ImageCommand {
         after_help = "Example:\n  gantry image build -t shop:v1 ./shop\n  gantry image build -t shop:v1 --target test --build-arg V=2 --secret id=key,src=key.txt ."
     )]
     Build(crate::build::args::BuildArgs),
-    /// List the images.
-    #[command(after_help = "Example:\n  gantry image ls", visible_alias = "list")]
-    Ls {
-        /// How to print it.
-        #[arg(short, long, value_enum, default_value_t = Output::Text)]
-        output: Output,
+    /// Pull an image from its registry.
+    #[command(
+        after_help = "Example:\n  gantry image pull nginx\n  gantry image pull --insecure 10.0.0.5:5000/shop:v1\n\nCredentials are those of `docker login`."
+    )]
+    Pull {
+        /// Its name.
+        name: String,
+        /// The registry may do without TLS, or have a certificate that nobody vouches for.
+        #[arg(long)]
+        insecure: bool,
+        /// The machine that it is for [default: this one].
+        #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+        platform: Option<image::Platform>,
+        /// Print the digest alone.
+        #[arg(short, long)]
+        quiet: bool,
     },
-    /// Remove images.
-    #[command(after_help = "Example:\n  gantry image rm shop:v1")]
-    Rm {
+    /// Push an image to the registry of its name.
+    #[command(
+        after_help = "Example:\n  gantry image tag shop:v1 registry.example.com/shop:v1\n  gantry image push registry.example.com/shop:v1"
+    )]
+    Push {
+        /// Its name.
+        name: String,
+        /// The registry may do without TLS, or have a certificate that nobody vouches for.
+        #[arg(long)]
+        insecure: bool,
+    },
+    /// Give an image one more name.
+    #[command(after_help = "Example:\n  gantry image tag shop:v1 shop:stable")]
+    Tag {
+        /// Its name or id.
+        source: String,
+        /// The new name.
+        name: String,
+    },
+    /// Write images into an archive, for `gantry image import` and `docker load`.
+    #[command(
+        after_help = "Example:\n  gantry image export -o shop.tar shop:v1\n  gantry image export shop:v1 | docker load"
+    )]
+    Export {
         /// Their names.
         #[arg(required = true)]
         names: Vec<String>,
+        /// The archive [default: standard output].
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    /// List the images.
+    #[command(
+        after_help = "Example:\n  gantry image ls\n  gantry image ls -q",
+        visible_alias = "list"
+    )]
+    Ls {
+        /// Only names that contain this.
+        filter: Option<String>,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+        /// Print the ids alone.
+        #[arg(short, long)]
+        quiet: bool,
+        /// Print the digests too.
+        #[arg(long)]
+        digests: bool,
+    },
+    /// Remove images.
+    #[command(after_help = "Example:\n  gantry image rm shop:v1\n  gantry image rm 3f2a9c81")]
+    Rm {
+        /// Their names or ids; an id takes all names of the image.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Also those that containers run on; their layers stay until the containers are gone.
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Remove what no image needs, and with --all the images that no container uses.
+    #[command(after_help = "Example:\n  gantry image prune\n  gantry image prune --all")]
+    Prune {
+        /// Images that no container uses, too.
+        #[arg(short, long)]
+        all: bool,
     },
 }
 

@@ -1,9 +1,12 @@
 //! `gantry image`: what is done with the images of this machine.
 
+mod transfer;
+
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use image::{Reference, Store};
+use image::{InUse, Reference, Store};
 
 use crate::args::{ImageCommand, Output};
 use crate::instance::Instance;
@@ -19,8 +22,34 @@ pub fn run(instance: &Instance, command: ImageCommand) -> anyhow::Result<()> {
     match command {
         ImageCommand::Import { source, name } => import(&store, &source, name.as_deref()),
         ImageCommand::Build(args) => crate::build::run(instance, &args),
-        ImageCommand::Ls { output } => list(&store, output),
-        ImageCommand::Rm { names } => remove(&store, instance, &names),
+        ImageCommand::Pull {
+            name,
+            insecure,
+            platform,
+            quiet,
+        } => transfer::pull(
+            store,
+            instance,
+            &name,
+            transfer::How {
+                insecure,
+                platform,
+                quiet,
+            },
+        ),
+        ImageCommand::Push { name, insecure } => transfer::push(store, instance, &name, insecure),
+        ImageCommand::Tag { source, name } => Ok(store.tag(&source, &name.parse()?)?),
+        ImageCommand::Export { names, output } => export(&store, &names, output.as_deref()),
+        ImageCommand::Ls {
+            filter,
+            output: Output::Json,
+            ..
+        } => print_json(&store, filter.as_deref()),
+        ImageCommand::Ls {
+            filter, quiet, digests, ..
+        } => list(&store, filter.as_deref(), quiet, digests),
+        ImageCommand::Rm { names, force } => remove(&store, &names, force),
+        ImageCommand::Prune { all } => prune(&store, all),
     }
 }
 
@@ -40,18 +69,53 @@ fn import(store: &Store, source: &Path, name: Option<&str>) -> anyhow::Result<()
     Ok(())
 }
 
-fn list(store: &Store, output: Output) -> anyhow::Result<()> {
-    let images = store.list()?;
-    if output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(&images)?);
+fn export(store: &Store, names: &[String], output: Option<&Path>) -> anyhow::Result<()> {
+    let names: Vec<Reference> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    match output {
+        Some(path) => Ok(store.export_to(&names, path)?),
+        None if std::io::stdout().is_terminal() => {
+            bail!("an archive is nothing for a terminal: give a file with -o, or pipe it")
+        }
+        None => Ok(store.export(&names, std::io::stdout().lock())?),
+    }
+}
+
+fn listed(store: &Store, filter: Option<&str>) -> anyhow::Result<Vec<image::Summary>> {
+    let mut images = store.list()?;
+    images.retain(|image| filter.is_none_or(|part| image.name.contains(part)));
+    Ok(images)
+}
+
+fn print_json(store: &Store, filter: Option<&str>) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(&listed(store, filter)?)?);
+    Ok(())
+}
+
+fn list(store: &Store, filter: Option<&str>, quiet: bool, digests: bool) -> anyhow::Result<()> {
+    let images = listed(store, filter)?;
+    if quiet {
+        let mut ids: Vec<&str> = images.iter().map(|image| image.id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.iter().for_each(|id| println!("{id}"));
         return Ok(());
     }
     let width = images.iter().map(|image| image.name.len()).max().unwrap_or(0).max(4);
-    println!("{:<width$}  {:<12}  {:>9}  CREATED", "NAME", "ID", "SIZE");
+    let head = if digests {
+        format!("{:<71}  ", "DIGEST")
+    } else {
+        String::new()
+    };
+    println!("{:<width$}  {head}{:<12}  {:>9}  CREATED", "NAME", "ID", "SIZE");
     for image in images {
         let id: String = image.id.trim_start_matches("sha256:").chars().take(12).collect();
+        let digest = if digests {
+            format!("{:<71}  ", image.digest)
+        } else {
+            String::new()
+        };
         println!(
-            "{:<width$}  {id}  {:>9}  {}",
+            "{:<width$}  {digest}{id}  {:>9}  {}",
             image.name,
             size(image.size),
             image.created.as_deref().unwrap_or("-")
@@ -60,37 +124,31 @@ fn list(store: &Store, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Layers that a container stands on stay until it is gone.
-fn remove(store: &Store, instance: &Instance, names: &[String]) -> anyhow::Result<()> {
-    let used = used_layers(instance);
+/// One that can't be removed doesn't keep the others.
+fn remove(store: &Store, names: &[String], force: bool) -> anyhow::Result<()> {
+    let in_use = InUse::of_mounts(store);
+    let mut failures = Vec::new();
     for name in names {
-        let freed = store.remove(name, |layer| {
-            used.iter().any(|path| path.contains(&*layer.to_string_lossy()))
-        })?;
-        println!("removed {name}, {} freed", size(freed));
+        match store.remove(name, &in_use, force) {
+            Ok(removed) => println!("removed {}, {} freed", removed.names.join(", "), size(removed.freed)),
+            Err(error) => failures.push(error.to_string()),
+        }
     }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", failures.join("; "))
+}
+
+fn prune(store: &Store, all: bool) -> anyhow::Result<()> {
+    let removed = store.prune(all, &InUse::of_mounts(store), |_| false)?;
+    removed.names.iter().for_each(|name| println!("removed {name}"));
+    println!("{} freed", size(removed.freed));
     Ok(())
 }
 
-/// The lower directories of mounted overlays. A container's root is mounted in its own mount namespace, so each
-/// process's mounts are looked at.
-fn used_layers(instance: &Instance) -> Vec<String> {
-    let own = instance.dir().to_string_lossy().into_owned();
-    let mut used = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let mounts = std::fs::read_to_string(entry.path().join("mounts")).unwrap_or_default();
-        let overlays = mounts
-            .lines()
-            .filter(|line| line.contains(" overlay ") && line.contains(&own));
-        used.extend(overlays.map(str::to_string));
-    }
-    used.sort();
-    used.dedup();
-    used
-}
-
 /// `12.3 MB`, in powers of ten as Docker has it.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "kB", "MB", "GB"] {
         if value < 1000.0 {

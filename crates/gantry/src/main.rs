@@ -1,6 +1,7 @@
 //! The binary: it reads the command line and wires the rooms together. What a room does is the room's business.
 
 mod node;
+mod registry;
 mod server;
 mod supervise;
 

@@ -46,6 +46,7 @@ async fn serve(instance: &Instance, settings: &Settings, cancel: CancellationTok
         .await
         .context("the server")?;
     write_credentials(instance, settings, &server)?;
+    crate::registry::mount(instance, &settings.node_name, &server)?;
     let serving = tokio::spawn(server.serve(listener));
     let parts = start_parts(settings, &server, &cancel);
     instance.set_ready(Role::Server)?;
@@ -66,7 +67,7 @@ fn config(instance: &Instance, settings: &Settings) -> Config {
     config.advertise_address = settings.advertise_address;
     config.service_cidr = settings.service_cidr.into();
     config.pod_cidr = Some(settings.pod_cidr.into());
-    config.names = vec![settings.node_name.clone()];
+    config.names = vec![settings.node_name.clone(), node::REGISTRY.to_owned()];
     config
 }
 

@@ -98,7 +98,7 @@ impl Store {
     fn import_layout(&self, dir: &Path, named: bool) -> Result<Vec<(Option<Reference>, String)>> {
         let index: Index = read_json(&dir.join("index.json"))?;
         let host = host_platform();
-        let fits = |d: &Descriptor| d.platform.as_ref().is_none_or(|p| *p == host);
+        let fits = |d: &Descriptor| d.platform.as_ref().is_none_or(|p| host.runs(p));
         // A layout may list the variants of one image itself instead of in an index of its own.
         let several = index.manifests.len() > 1 && named;
         let mut found = Vec::new();
@@ -120,11 +120,11 @@ impl Store {
         let wanted = index
             .manifests
             .iter()
-            .find(|d| d.platform.as_ref().is_none_or(|p| *p == host));
+            .find(|d| d.platform.as_ref().is_none_or(|p| host.runs(p)));
         wanted.cloned().ok_or_else(|| {
-            let show = |d: &Descriptor| d.platform.as_ref().map(|p| format!("{}/{}", p.os, p.architecture));
+            let show = |d: &Descriptor| d.platform.as_ref().map(ToString::to_string);
             Error::Platform {
-                wanted: format!("{}/{}", host.os, host.architecture),
+                wanted: host.to_string(),
                 found: index.manifests.iter().filter_map(show).collect::<Vec<_>>().join(", "),
             }
         })

@@ -14,6 +14,38 @@ pub enum Error {
     /// No such image in the store.
     #[error("no image {0:?} here; `gantry image ls` lists what there is")]
     NotFound(String),
+    /// The beginning of an id that several images have.
+    #[error("{0:?} is the beginning of several images' ids; give more of it")]
+    Ambiguous(String),
+    /// A container runs on it.
+    #[error("image {0} is in use by a container; stop it first, or remove the name alone with --force")]
+    InUse(String),
+    /// The registry says no.
+    #[error("{host}: {reason}")]
+    Registry {
+        /// Which one.
+        host: String,
+        /// Its HTTP status.
+        status: u16,
+        /// What it said, and about what.
+        reason: String,
+    },
+    /// The registry can't be reached, or breaks off.
+    #[error("talking to registry {host}: {reason}")]
+    Network {
+        /// Which one.
+        host: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The registries' configuration or somebody's credentials can't be used.
+    #[error("{what}: {reason}")]
+    Configuration {
+        /// The file or setting.
+        what: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
     /// The archive or a document in it is not what the specification says.
     #[error("{what} is not a valid image: {reason}")]
     Invalid {
@@ -58,6 +90,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the registry says that there is no such thing.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Error::Registry { status: 404, .. })
+    }
+}
+
 /// Shorthand of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -74,6 +113,31 @@ impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
             path: path.into(),
             source: source.into(),
         })
+    }
+}
+
+/// A `Configuration` error.
+pub(crate) fn configuration(what: impl Into<String>, reason: impl ToString) -> Error {
+    Error::Configuration {
+        what: what.into(),
+        reason: reason.to_string(),
+    }
+}
+
+/// A `Network` error with all that is known of its cause.
+pub(crate) fn network(host: &str, error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        if !reason.contains(&text) {
+            reason = format!("{reason}: {text}");
+        }
+        source = inner.source();
+    }
+    Error::Network {
+        host: host.to_string(),
+        reason,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Images on this machine: names, content, unpacked layers, import and build.
+//! Images on this machine: names, content, unpacked layers; pull, push, import, export and build.
 //!
 //! The store is a directory that several processes may use at once: the node reads it while the command line imports.
 //! Everything gets its name by rename once it is whole and on the disk, and only removal takes the lock alone.
@@ -8,9 +8,16 @@
 mod archive;
 mod blob;
 mod build;
+mod claim;
 mod error;
+mod export;
 mod layer;
+mod pull;
+mod push;
 mod reference;
+mod remote;
+mod remove;
+mod repository;
 mod spec;
 mod store;
 mod unpack;
@@ -19,6 +26,11 @@ pub use archive::Imported;
 pub use build::{Built, Event, Failure, Host, Job, JobMount, Network, Options, Progress, Room, Source, Stream};
 pub use error::{Error, Result};
 pub use layer::Layer;
+pub use pull::{LayerState, Pulled, Quiet, Transfer, TransferOptions, TransferProgress};
+pub use push::Pushed;
 pub use reference::{InvalidReference, Reference};
+pub use remote::{Cluster, Credential, Hosts, Keyring};
+pub use remove::{InUse, Removed};
+pub use repository::{Refused, Repository, Stored, Upload};
 pub use spec::{Descriptor, History, ImageConfig, Manifest, Platform, RootFs, RunConfig, host_platform};
-pub use store::{Image, Store, Summary};
+pub use store::{Image, Origin, Store, Summary};

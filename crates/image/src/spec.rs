@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Media types that we write.
+/// Media types that we write or ask for.
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const LAYER_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -38,6 +41,60 @@ pub struct Platform {
     pub architecture: String,
     /// GOOS: `linux`.
     pub os: String,
+    /// Of the architecture: `v7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// What else the document says.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Platform {
+    /// Whether a machine of this kind runs what is made for `other`. A variant that isn't named is the usual one.
+    pub fn runs(&self, other: &Platform) -> bool {
+        let variant = |platform: &Platform| match (platform.architecture.as_str(), platform.variant.as_deref()) {
+            ("arm64", Some("v8") | None) => None,
+            ("arm", None) => Some("v7".to_string()),
+            (_, variant) => variant.map(str::to_string),
+        };
+        self.os == other.os && self.architecture == other.architecture && variant(self) == variant(other)
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
+    }
+}
+
+impl std::str::FromStr for Platform {
+    type Err = String;
+
+    /// `OS/ARCHITECTURE[/VARIANT]`, as Docker writes it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (os, architecture, variant) = match parts.as_slice() {
+            [os, architecture] => (os, architecture, None),
+            [os, architecture, variant] => (os, architecture, Some(*variant)),
+            _ => {
+                return Err(format!(
+                    "{text:?} is no platform; write it as linux/amd64 or linux/arm/v7"
+                ));
+            }
+        };
+        let architecture = match *architecture {
+            "x86_64" | "x86-64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        Ok(Platform {
+            architecture: architecture.to_string(),
+            os: os.to_ascii_lowercase(),
+            variant: variant.map(str::to_string),
+            other: Map::new(),
+        })
+    }
 }
 
 /// An image: its configuration and its layers, lowest first.
@@ -56,6 +113,13 @@ pub struct Manifest {
     /// What else the document says.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+impl Manifest {
+    /// Bytes of the configuration and the layers as they are stored.
+    pub fn size(&self) -> u64 {
+        self.config.size + self.layers.iter().map(|layer| layer.size).sum::<u64>()
+    }
 }
 
 /// Several images under one name, one for each platform, or a layout's table of contents.
@@ -190,5 +254,7 @@ pub fn host_platform() -> Platform {
     Platform {
         architecture: architecture.to_string(),
         os: "linux".to_string(),
+        variant: None,
+        other: Map::new(),
     }
 }

@@ -9,23 +9,38 @@ use serde::{Deserialize, Serialize};
 use crate::blob::{Blobs, hex_of};
 use crate::error::{At as _, Error, Result, invalid};
 use crate::reference::Reference;
+use crate::remote::Credential;
 use crate::spec::{CONFIG, Descriptor, ImageConfig, MANIFEST, Manifest};
-use crate::unpack;
+use crate::unpack::{self, Sync};
 
 /// A directory of images:
 ///
 /// ```text
-/// blobs/sha256/HEX      manifests, configurations and layers by their digest
+/// blobs/ALGORITHM/HEX   manifests, configurations and layers by their digest
 /// layers/HEX/           a layer unpacked, by the digest of its tar
 /// names/NAME            what a name means, NAME percent-encoded
+/// claims/ID             content that has no name yet, or isn't on the disk yet
+/// ingest/ALGORITHM-HEX  the beginning of a blob that is being pulled
+/// repositories/         what the registry serves by its own names
 /// tmp/                  what is being written
 /// build/                what builds keep: their cache, cache mounts, and rooms of builds under way
 /// lock                  shared while content is added, exclusive while it is removed
 /// ```
 #[derive(Debug, Clone)]
 pub struct Store {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     pub(crate) blobs: Blobs,
+}
+
+/// Where an image came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Built, imported or tagged here: the cluster has it from nobody else.
+    #[default]
+    Local,
+    /// Pulled from a registry, which may want to know who asks for it.
+    Pulled,
 }
 
 /// An image that is ready to run.
@@ -35,6 +50,10 @@ pub struct Image {
     pub reference: Reference,
     /// The manifest's digest.
     pub digest: String,
+    /// What the registry calls the image: the digest of the index that led to the manifest, or the manifest's own.
+    pub target: String,
+    /// Where it came from.
+    pub origin: Origin,
     /// The configuration's digest, which Docker and the CRI call the image's id.
     pub id: String,
     /// What runs.
@@ -56,13 +75,43 @@ pub struct Summary {
     pub size: u64,
     /// When it was made, RFC 3339.
     pub created: Option<String>,
+    /// Where it came from.
+    pub origin: Origin,
 }
 
 /// What a file in `names/` says. Released format: fields are added, never changed.
-#[derive(Serialize, Deserialize)]
-struct NameRecord {
-    name: String,
-    manifest: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NameRecord {
+    pub(crate) name: String,
+    pub(crate) manifest: String,
+    /// The index that led to the manifest, where the registry has one under the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<String>,
+    #[serde(default)]
+    pub(crate) origin: Origin,
+    #[serde(default)]
+    pub(crate) access: Access,
+}
+
+/// Who may use an image without asking its registry again: it may have been pulled with a secret that others haven't.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Access {
+    #[default]
+    Everyone,
+    /// Those who have one of these credentials, by their fingerprints.
+    Holders(Vec<String>),
+}
+
+impl NameRecord {
+    /// What a registry calls the image.
+    pub(crate) fn target(&self) -> &str {
+        self.index.as_deref().unwrap_or(&self.manifest)
+    }
+
+    fn is(&self, digest: &str) -> bool {
+        self.manifest == digest || self.index.as_deref() == Some(digest)
+    }
 }
 
 impl Store {
@@ -70,15 +119,17 @@ impl Store {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         let blobs = Blobs::open(&root)?;
-        for part in ["layers", "names"] {
+        for part in ["layers", "names", "claims", "ingest", "repositories"] {
             let dir = root.join(part);
             fs::create_dir_all(&dir).at("making", dir)?;
         }
-        Ok(Self { root, blobs })
+        let store = Self { root, blobs };
+        store.recover()?;
+        Ok(store)
     }
 
-    /// Where it is.
-    pub(crate) fn root(&self) -> &Path {
+    /// The directory that it is in.
+    pub fn root(&self) -> &Path {
         &self.root
     }
 
@@ -89,56 +140,93 @@ impl Store {
             return self.by_id(name);
         }
         let reference: Reference = name.parse()?;
-        match self.manifest_digest(&reference)? {
-            Some(digest) => self.load(reference, digest).map(Some),
+        match self.record_of(&reference)? {
+            Some(record) => self.load(reference, record),
             None => Ok(None),
         }
+    }
+
+    /// Whether one who has these credentials may use an image that is here: it was pulled without any or with one of
+    /// them, or it comes from no registry.
+    pub fn may_use(&self, name: &Reference, credentials: &[Credential]) -> Result<bool> {
+        Ok(match self.record_of(name)?.map(|record| record.access) {
+            Some(Access::Holders(holders)) => credentials.iter().any(|one| holders.contains(&one.fingerprint())),
+            _ => true,
+        })
+    }
+
+    /// Who may use an image after a pull: also those who could before, when it is still the same one.
+    pub(crate) fn access_after(
+        &self,
+        name: &Reference,
+        record: &NameRecord,
+        asker: Option<&Credential>,
+    ) -> Result<Access> {
+        let Some(asker) = asker else {
+            return Ok(Access::Everyone);
+        };
+        let before = self.read_record(&self.name_path(name))?;
+        let mut holders = match before
+            .filter(|before| before.target() == record.target())
+            .map(|b| b.access)
+        {
+            Some(Access::Everyone) => return Ok(Access::Everyone),
+            Some(Access::Holders(holders)) => holders,
+            None => Vec::new(),
+        };
+        let own = asker.fingerprint();
+        if !holders.contains(&own) {
+            holders.push(own);
+        }
+        Ok(Access::Holders(holders))
     }
 
     /// All names, sorted.
     pub fn list(&self) -> Result<Vec<Summary>> {
         let mut summaries = Vec::new();
         for record in self.records()? {
-            let manifest: Manifest = self.blobs.json(&record.manifest)?;
+            let Some(manifest) = self.manifest(&record)? else {
+                continue;
+            };
             let config: ImageConfig = self.blobs.json(&manifest.config.digest)?;
-            let size = manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>();
             summaries.push(Summary {
                 name: record.name,
-                digest: record.manifest,
+                digest: record.index.unwrap_or(record.manifest),
+                size: manifest.size(),
                 id: manifest.config.digest,
-                size,
                 created: config.created,
+                origin: record.origin,
             });
         }
         summaries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(summaries)
     }
 
-    /// Takes a name away, and the content that no other name needs, except the layers for which `in_use` is true
-    /// (a container runs on them). Returns how many bytes of blobs went.
-    pub fn remove(&self, name: &str, in_use: impl Fn(&Path) -> bool) -> Result<u64> {
-        let _lock = self.lock(true)?;
-        let reference: Reference = name.parse()?;
-        let path = self.name_path(&reference);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound(name.to_string())),
-            other => other.at("removing", path)?,
-        }
-        self.collect(in_use)
+    /// Gives an image that was made here a name; content first, name last.
+    pub(crate) fn set_name(&self, reference: &Reference, manifest: &str) -> Result<()> {
+        self.write_record(
+            reference,
+            &NameRecord {
+                name: reference.to_string(),
+                manifest: manifest.to_string(),
+                index: None,
+                origin: Origin::Local,
+                access: Access::Everyone,
+            },
+        )
     }
 
-    /// Gives an image a name; content first, name last.
-    pub(crate) fn set_name(&self, reference: &Reference, manifest: &str) -> Result<()> {
-        let record = NameRecord {
-            name: reference.to_string(),
-            manifest: manifest.to_string(),
-        };
+    pub(crate) fn write_record(&self, reference: &Reference, record: &NameRecord) -> Result<()> {
         let bytes = serde_json::to_vec(&record).map_err(|error| invalid(reference.to_string(), error))?;
+        self.write_whole(&self.name_path(reference), &bytes)
+    }
+
+    /// A small file that is there whole or not at all.
+    pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let file = self.blobs.temp_file()?;
         fs::write(file.path(), bytes).at("writing", file.path())?;
         file.as_file().sync_data().at("writing", file.path())?;
-        let path = self.name_path(reference);
-        file.persist(&path).at("renaming to", path)?;
+        file.persist(path).at("renaming to", path)?;
         Ok(())
     }
 
@@ -205,21 +293,31 @@ impl Store {
     }
 
     fn unpack_layer(&self, layer: &Descriptor, diff_id: &str) -> Result<()> {
-        let target = self.layer_dir(diff_id)?;
-        if target.exists() {
+        if self.layer_dir(diff_id)?.exists() {
             return Ok(());
         }
-        let temp = tempfile::Builder::new()
+        let temp = self.temp_layer()?;
+        let found = unpack::unpack(self.blobs.open_blob(&layer.digest)?, temp.path(), Sync::Now)?;
+        self.publish_layer(&temp, &found, diff_id)
+    }
+
+    /// Where a layer is unpacked before it gets its name.
+    pub(crate) fn temp_layer(&self) -> Result<tempfile::TempDir> {
+        tempfile::Builder::new()
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .tempdir_in(self.blobs.temp_dir())
-            .at("making a directory in", self.blobs.temp_dir())?;
-        let found = unpack::unpack(self.blobs.open_blob(&layer.digest)?, temp.path())?;
+            .at("making a directory in", self.blobs.temp_dir())
+    }
+
+    /// Gives an unpacked layer its name, if its content has the digest that it should have.
+    pub(crate) fn publish_layer(&self, temp: &tempfile::TempDir, found: &str, diff_id: &str) -> Result<()> {
         if found != diff_id {
             return Err(Error::Digest {
                 digest: diff_id.to_string(),
-                found,
+                found: found.to_string(),
             });
         }
+        let target = self.layer_dir(diff_id)?;
         match fs::rename(temp.path(), &target) {
             // Another process was faster, with the same content.
             Err(_) if target.exists() => Ok(()),
@@ -227,29 +325,31 @@ impl Store {
         }
     }
 
-    fn layer_dir(&self, diff_id: &str) -> Result<PathBuf> {
+    pub(crate) fn layer_dir(&self, diff_id: &str) -> Result<PathBuf> {
         Ok(self.root.join("layers").join(hex_of(diff_id)?))
     }
 
-    fn manifest_digest(&self, reference: &Reference) -> Result<Option<String>> {
-        if let Some(digest) = reference.digest() {
-            let same = |name: &str| {
-                name.parse::<Reference>()
-                    .is_ok_and(|r| r.repository() == reference.repository())
-            };
-            let found = self
-                .records()?
-                .into_iter()
-                .find(|record| record.manifest == digest && same(&record.name));
-            return Ok(found.map(|record| record.manifest));
+    pub(crate) fn record_of(&self, reference: &Reference) -> Result<Option<NameRecord>> {
+        if let Some(record) = self.read_record(&self.name_path(reference))? {
+            return Ok(Some(record));
         }
-        let path = self.name_path(reference);
-        match fs::read(&path) {
-            Ok(bytes) => {
-                let record: NameRecord =
-                    serde_json::from_slice(&bytes).map_err(|error| invalid(path.display().to_string(), error))?;
-                Ok(Some(record.manifest))
-            }
+        let Some(digest) = reference.digest() else {
+            return Ok(None);
+        };
+        // Pulled by a tag and asked for by the digest.
+        let same = |record: &NameRecord| {
+            let name = record.name.parse::<Reference>();
+            name.is_ok_and(|r| r.repository() == reference.repository() && r.registry() == reference.registry())
+        };
+        let records = self.records()?;
+        Ok(records.into_iter().find(|record| record.is(digest) && same(record)))
+    }
+
+    pub(crate) fn read_record(&self, path: &Path) -> Result<Option<NameRecord>> {
+        match fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| invalid(path.display().to_string(), error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).at("reading", path),
         }
@@ -257,31 +357,50 @@ impl Store {
 
     fn by_id(&self, id: &str) -> Result<Option<Image>> {
         for record in self.records()? {
-            let manifest: Manifest = self.blobs.json(&record.manifest)?;
-            if manifest.config.digest == id || record.manifest == id {
-                return self.load(record.name.parse()?, record.manifest).map(Some);
+            let Some(manifest) = self.manifest(&record)? else {
+                continue;
+            };
+            if manifest.config.digest == id || record.is(id) {
+                return self.load(record.name.parse()?, record);
             }
         }
         Ok(None)
     }
 
-    fn load(&self, reference: Reference, digest: String) -> Result<Image> {
-        let manifest: Manifest = self.blobs.json(&digest)?;
+    /// A name's manifest; `None` when a power cut took it, so that the name means nothing any more.
+    pub(crate) fn manifest(&self, record: &NameRecord) -> Result<Option<Manifest>> {
+        if !self.blobs.has(&record.manifest) {
+            return Ok(None);
+        }
+        let manifest: Manifest = self.blobs.json(&record.manifest)?;
+        Ok(Some(manifest).filter(|manifest| self.blobs.has(&manifest.config.digest)))
+    }
+
+    fn load(&self, reference: Reference, record: NameRecord) -> Result<Option<Image>> {
+        let Some(manifest) = self.manifest(&record)? else {
+            return Ok(None);
+        };
         let config: ImageConfig = self.blobs.json(&manifest.config.digest)?;
         let mut layers = Vec::with_capacity(config.rootfs.diff_ids.len());
         for diff_id in config.rootfs.diff_ids.iter().rev() {
-            layers.push(self.layer_dir(diff_id)?);
+            let layer = self.layer_dir(diff_id)?;
+            if !layer.exists() {
+                return Ok(None);
+            }
+            layers.push(layer);
         }
-        Ok(Image {
+        Ok(Some(Image {
             reference,
-            digest,
+            target: record.target().to_string(),
+            digest: record.manifest,
+            origin: record.origin,
             id: manifest.config.digest,
             config,
             layers,
-        })
+        }))
     }
 
-    fn name_path(&self, reference: &Reference) -> PathBuf {
+    pub(crate) fn name_path(&self, reference: &Reference) -> PathBuf {
         let mut encoded = String::new();
         for byte in reference.to_string().bytes() {
             match byte {
@@ -293,53 +412,13 @@ impl Store {
         self.root.join("names").join(encoded)
     }
 
-    fn records(&self) -> Result<Vec<NameRecord>> {
+    pub(crate) fn records(&self) -> Result<Vec<NameRecord>> {
         let dir = self.root.join("names");
         let mut records = Vec::new();
         for entry in fs::read_dir(&dir).at("reading", &dir)? {
-            let path = entry.at("reading", &dir)?.path();
-            let bytes = fs::read(&path).at("reading", &path)?;
-            records.push(serde_json::from_slice(&bytes).map_err(|error| invalid(path.display().to_string(), error))?);
+            // One that was removed meanwhile isn't there.
+            records.extend(self.read_record(&entry.at("reading", &dir)?.path())?);
         }
         Ok(records)
-    }
-
-    /// Removes the blobs and layers that no name leads to. The lock is held alone.
-    fn collect(&self, in_use: impl Fn(&Path) -> bool) -> Result<u64> {
-        let mut blobs = std::collections::HashSet::new();
-        let mut layers = std::collections::HashSet::new();
-        for layer in crate::build::cache::layers(self)? {
-            layers.insert(self.layer_dir(&layer)?);
-            blobs.insert(layer);
-        }
-        for record in self.records()? {
-            let manifest: Manifest = self.blobs.json(&record.manifest)?;
-            let config: ImageConfig = self.blobs.json(&manifest.config.digest)?;
-            for diff_id in &config.rootfs.diff_ids {
-                layers.insert(self.layer_dir(diff_id)?);
-            }
-            blobs.extend(manifest.layers.into_iter().map(|layer| layer.digest));
-            blobs.insert(manifest.config.digest);
-            blobs.insert(record.manifest);
-        }
-        let mut freed = 0;
-        for digest in self.blobs.all()? {
-            if !blobs.contains(&digest) {
-                freed += self
-                    .blobs
-                    .path(&digest)?
-                    .metadata()
-                    .map_or(0, |metadata| metadata.len());
-                self.blobs.remove(&digest)?;
-            }
-        }
-        let dir = self.root.join("layers");
-        for entry in fs::read_dir(&dir).at("reading", &dir)? {
-            let path = entry.at("reading", &dir)?.path();
-            if !layers.contains(&path) && !in_use(&path) {
-                fs::remove_dir_all(&path).at("removing", path)?;
-            }
-        }
-        Ok(freed)
     }
 }

@@ -21,19 +21,99 @@ use crate::error::{At as _, Result, invalid};
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// An archive may grow to this without being asked how.
+const FREE: u64 = 1 << 30;
+/// The most that deflate makes of a byte; an archive that grows more is made to fill disks.
+const GROWTH: u64 = 1_032;
+/// No layer has more entries.
+const MAX_ENTRIES: u64 = 5_000_000;
+/// What stays free on the disk, whatever an archive wants.
+const RESERVE: u64 = 256 << 20;
+/// How often the disk is looked at.
+const LOOK: u64 = 64 << 20;
+
+/// When what was unpacked has to be on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// Before the call returns.
+    Now,
+    /// The caller sees to it.
+    Later,
+}
+
 /// Unpacks a layer's tar, compressed or not, into the empty directory `root` and returns the digest of the tar.
-pub(crate) fn unpack(input: impl Read, root: &Path) -> Result<String> {
+pub(crate) fn unpack(input: impl Read, root: &Path, sync: Sync) -> Result<String> {
+    let counted = Counted::default();
+    let input = counted.reader(input);
     let mut archive = Archive::new(Hashing::new(decompress(input).at("reading a layer for", root)?));
-    let mut layer = Layer::open(root)?;
+    let mut layer = Layer::open(root, counted)?;
     for entry in archive.entries().at("reading a layer for", root)? {
         let mut entry = entry.at("reading a layer for", root)?;
         layer.add(&mut entry)?;
     }
-    layer.finish()?;
+    layer.finish(sync)?;
     let mut rest = archive.into_inner();
     // The digest is of the whole file, also of what follows the end mark.
     io::copy(&mut rest, &mut io::sink()).at("reading a layer for", root)?;
     Ok(rest.finish().1)
+}
+
+/// What went in and what came out, to tell an archive that is made to fill the disk.
+#[derive(Clone, Default)]
+struct Counted {
+    read: std::rc::Rc<std::cell::Cell<u64>>,
+    written: std::rc::Rc<std::cell::Cell<u64>>,
+    entries: std::rc::Rc<std::cell::Cell<u64>>,
+}
+
+struct CountedReader<R> {
+    inner: R,
+    read: std::rc::Rc<std::cell::Cell<u64>>,
+}
+
+impl<R: Read> Read for CountedReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.read.set(self.read.get() + read as u64);
+        Ok(read)
+    }
+}
+
+impl Counted {
+    fn reader<R>(&self, inner: R) -> CountedReader<R> {
+        CountedReader {
+            inner,
+            read: self.read.clone(),
+        }
+    }
+
+    fn entry(&self) -> Result<(), String> {
+        self.entries.set(self.entries.get() + 1);
+        if self.entries.get() > MAX_ENTRIES {
+            return Err(format!("a layer with more than {MAX_ENTRIES} entries is refused"));
+        }
+        Ok(())
+    }
+
+    /// Notes what was written; an error when the archive grows beyond reason or the disk is nearly full.
+    fn wrote(&self, bytes: u64, root: &OwnedFd) -> Result<(), String> {
+        let before = self.written.get();
+        let now = before + bytes;
+        self.written.set(now);
+        if now > FREE && now / GROWTH > self.read.get() {
+            return Err(format!(
+                "{} bytes grow to more than {now}: it is made to fill the disk",
+                self.read.get()
+            ));
+        }
+        if before / LOOK != now / LOOK {
+            let disk = rfs::fstatvfs(root).map_err(|error| error.to_string())?;
+            if disk.f_bavail.saturating_mul(disk.f_frsize) < RESERVE {
+                return Err("the disk is nearly full: remove images (`gantry image prune`) or make room".to_string());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Looks at the first bytes, because media types lie.
@@ -62,37 +142,50 @@ struct Layer {
     root: OwnedFd,
     /// Directories' times are set last, because filling a directory changes them.
     directory_times: HashMap<PathBuf, u64>,
+    counted: Counted,
+    /// The directory of the last entry, which is mostly that of the next one too.
+    last_parent: Option<(PathBuf, std::sync::Arc<OwnedFd>)>,
+    buffer: Vec<u8>,
 }
 
 impl Layer {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, counted: Counted) -> Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let root = rfs::open(path, flags, Mode::empty()).at("opening", path)?;
         Ok(Self {
             path: path.to_path_buf(),
             root,
             directory_times: HashMap::new(),
+            counted,
+            last_parent: None,
+            buffer: vec![0; 256 << 10],
         })
     }
 
     fn add(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<()> {
+        self.counted
+            .entry()
+            .map_err(|reason| invalid(self.path.display().to_string(), reason))?;
         let raw = entry.path().at("reading a layer for", &self.path)?.into_owned();
         let Some(path) = relative(&raw) else { return Ok(()) };
         let name = path.file_name().map(OsStr::to_os_string).unwrap_or_default();
         let parent_path = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        let parent = self.directory(&parent_path)?;
+        let parent = self.parent(parent_path)?;
         if name.as_bytes() == OPAQUE {
             return self.at(
                 &path,
-                rfs::fsetxattr(&parent, "trusted.overlay.opaque", b"y", XattrFlags::empty()),
+                rfs::fsetxattr(&*parent, "trusted.overlay.opaque", b"y", XattrFlags::empty()),
             );
         }
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
             let hidden = OsString::from(OsStr::from_bytes(hidden));
+            if matches!(hidden.as_bytes(), b"" | b"." | b"..") {
+                return Err(invalid(path.display().to_string(), "a whiteout that hides no name"));
+            }
             self.clear(&parent, &hidden, false)?;
             return self.at(
                 &path,
-                rfs::mknodat(&parent, &hidden, FileType::CharacterDevice, Mode::empty(), 0),
+                rfs::mknodat(&*parent, &hidden, FileType::CharacterDevice, Mode::empty(), 0),
             );
         }
         self.place(entry, &path, &parent, &name)
@@ -109,7 +202,7 @@ impl Layer {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = self.at(path, rfs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR))?;
-                io::copy(entry, &mut File::from(file)).at("writing", self.path.join(path))?;
+                self.fill(entry, File::from(file), path)?;
             }
             EntryType::Symlink => {
                 let target = link_name(entry, path)?;
@@ -140,6 +233,35 @@ impl Layer {
             }
         }
         self.attributes(entry, &header, mode, path, parent, name)
+    }
+
+    /// The content of a file, counted.
+    fn fill(&mut self, entry: &mut Entry<'_, impl Read>, mut file: File, path: &Path) -> Result<()> {
+        loop {
+            let read = match entry.read(&mut self.buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).at("reading a layer for", self.path.join(path)),
+            };
+            io::Write::write_all(&mut file, &self.buffer[..read]).at("writing", self.path.join(path))?;
+            self.counted
+                .wrote(read as u64, &self.root)
+                .map_err(|reason| invalid(path.display().to_string(), reason))?;
+        }
+    }
+
+    /// The directory of an entry. It is remembered for entries that follow in the same directory: what would change
+    /// the way that led to it is an entry of another directory.
+    fn parent(&mut self, path: PathBuf) -> Result<std::sync::Arc<OwnedFd>> {
+        if let Some((last, fd)) = &self.last_parent
+            && *last == path
+        {
+            return Ok(fd.clone());
+        }
+        let fd = std::sync::Arc::new(self.directory(&path)?);
+        self.last_parent = Some((path, fd.clone()));
+        Ok(fd)
     }
 
     fn make_directory(&self, parent: &OwnedFd, name: &OsStr, path: &Path) -> Result<()> {
@@ -278,10 +400,13 @@ impl Layer {
         )
     }
 
-    fn finish(self) -> Result<()> {
+    fn finish(self, sync: Sync) -> Result<()> {
         for (path, seconds) in &self.directory_times {
             let parent = self.existing(path.parent().unwrap_or(Path::new("")))?;
             self.set_time(&parent, path.file_name().unwrap_or_default(), *seconds, path)?;
+        }
+        if sync == Sync::Later {
+            return Ok(());
         }
         // One call for all files; a directory gets its final name only after this.
         self.at(Path::new(""), rfs::syncfs(&self.root))

@@ -246,10 +246,10 @@ fn what_is_unchanged_comes_from_the_cache() {
     assert_eq!(site.jobs().len(), 2);
     // It survives the image, until it is forgotten.
     site.options.no_cache = false;
-    site.store.remove("x", |_| false).unwrap();
+    site.store.remove("x", &image::InUse::default(), false).unwrap();
     site.build(text);
     assert_eq!(site.jobs().len(), 0);
-    site.store.remove("x", |_| false).unwrap();
+    site.store.remove("x", &image::InUse::default(), false).unwrap();
     site.store.forget_builds().unwrap();
     site.build(text);
     assert_eq!(site.jobs().len(), 2);

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-use image::{Error, Reference, RunConfig, Store};
+use image::{Error, InUse, Reference, RunConfig, Store};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -92,6 +92,7 @@ fn hostile_layers_write_nothing_outside() {
     let (dir, store) = store();
     let outside = dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("keep"), "kept").unwrap();
     let target = outside.to_str().unwrap();
     let attacks: &[&[(&str, tar::EntryType, Option<&str>)]] = &[
         &[("../../../../outside/a", tar::EntryType::Regular, None)],
@@ -105,6 +106,37 @@ fn hostile_layers_write_nothing_outside() {
         ],
         &[("d", tar::EntryType::Link, Some("/etc/hostname"))],
         &[("disk", tar::EntryType::Block, None)],
+        &[("etc/disk", tar::EntryType::Char, None)],
+        // A link to a link, and back in through it.
+        &[
+            ("a", tar::EntryType::Symlink, Some("b")),
+            ("b", tar::EntryType::Symlink, Some(target)),
+            ("a/e", tar::EntryType::Regular, None),
+        ],
+        // A directory that becomes a link between two entries.
+        &[
+            ("dir/f", tar::EntryType::Regular, None),
+            ("dir/link", tar::EntryType::Symlink, Some(target)),
+            ("dir/link/g", tar::EntryType::Regular, None),
+        ],
+        // A hard link to a symbolic link that leads out, and writing through it.
+        &[
+            ("s", tar::EntryType::Symlink, Some(target)),
+            ("h", tar::EntryType::Link, Some("s")),
+            ("h/i", tar::EntryType::Regular, None),
+        ],
+        // Whiteouts that would hide the directory itself, the one above, or nothing.
+        &[(".wh..", tar::EntryType::Regular, None)],
+        &[("x/.wh...", tar::EntryType::Regular, None)],
+        &[(".wh.", tar::EntryType::Regular, None)],
+        &[
+            ("w", tar::EntryType::Symlink, Some(target)),
+            ("w/.wh.keep", tar::EntryType::Regular, None),
+        ],
+        &[
+            ("o", tar::EntryType::Symlink, Some(target)),
+            ("o/.wh..wh..opq", tar::EntryType::Regular, None),
+        ],
     ];
     for attack in attacks {
         let mut layer = tar::Builder::new(Vec::new());
@@ -113,7 +145,14 @@ fn hostile_layers_write_nothing_outside() {
         }
         // Either refused, or kept inside.
         let _ = store.import_stream(saved(&layer.into_inner().unwrap(), &["evil"]).as_slice(), None);
-        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{attack:?}");
+        let found: Vec<_> = fs::read_dir(&outside)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        assert_eq!(found, ["keep"], "{attack:?}");
+        assert_eq!(fs::read_to_string(outside.join("keep")).unwrap(), "kept", "{attack:?}");
+        assert_eq!(fs::metadata(outside.join("keep")).unwrap().nlink(), 1, "{attack:?}");
     }
 }
 
@@ -144,10 +183,15 @@ fn removal_keeps_what_others_need() {
         .assemble(&name("child"), vec![lower, layer("/b")], RunConfig::default())
         .unwrap();
     let child = store.resolve("child").unwrap().unwrap();
-    store.remove("base", |_| false).unwrap();
+    store.remove("base", &InUse::default(), false).unwrap();
     assert!(child.layers.iter().all(|layer| layer.exists()));
-    assert!(matches!(store.remove("base", |_| false), Err(Error::NotFound(_))));
-    store.remove("child", |layer| layer == child.layers[0]).unwrap();
+    assert!(matches!(
+        store.remove("base", &InUse::default(), false),
+        Err(Error::NotFound(_))
+    ));
+    store
+        .remove("child", &InUse::new(vec![vec![child.layers[0].clone()]]), true)
+        .unwrap();
     assert!(child.layers[0].exists(), "a running container's layer stays");
     assert!(!child.layers[1].exists());
     assert!(store.list().unwrap().is_empty());

@@ -96,6 +96,31 @@ pub fn image_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("node/images")
 }
 
+/// Where a data directory says how registries are reached: `HOST/hosts.toml`.
+pub fn hosts_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("certs.d")
+}
+
+/// A node's own credentials for the server.
+pub fn kubeconfig(data_dir: &Path) -> PathBuf {
+    data_dir.join("node/pki/kubeconfig")
+}
+
+/// The cluster's own registry in images' names.
+pub const REGISTRY: &str = "registry.gantry.local";
+
+/// How registries are reached from here: the cluster's own as the node, the others by their files.
+fn hosts(config: &Config, credentials: &Credentials) -> Result<image::Hosts, Error> {
+    Ok(image::Hosts {
+        dir: Some(hosts_dir(&config.data_dir)),
+        cluster: Some(image::Cluster {
+            name: REGISTRY.to_string(),
+            url: format!("https://{}", credentials.authority()),
+            tls: credentials.tls()?,
+        }),
+    })
+}
+
 /// Runs the node until cancelled. Pods stay. `ready` is called once, when the cluster has been told that it is ready.
 pub async fn run(config: Config, cancel: CancellationToken, ready: impl FnOnce() + Send) -> Result<(), Error> {
     tokio::select! {
@@ -187,6 +212,9 @@ async fn start_and_serve(config: &Config, ready: impl FnOnce() + Send) -> Result
         node_name: config.name.clone(),
         host_ip: host_ip.clone(),
         engine,
+        transfer: image::Transfer::new(images.clone(), hosts(config, &credentials.load())?),
+        registry: registry::Registry::read_only(images.clone(), REGISTRY),
+        docker_config: dir.join("docker/config.json"),
         images: images.clone(),
         slots,
         objects: Objects::new(client.clone()),
@@ -216,17 +244,24 @@ async fn start_and_serve(config: &Config, ready: impl FnOnce() + Send) -> Result
     tokio::select! {
         () = pods::run(ctx.clone(), image_changes) => {}
         () = stream::serve(ctx.clone(), credentials.clone(), host_ip.clone()) => {}
-        () = stats::run(ctx) => {}
+        () = stats::run(ctx.clone()) => {}
         () = reporter.keep_alive(uid) => {}
+        () = images::gc::run(ctx.clone()) => {}
         () = follower.run() => {}
         () = reconnect(&place, host_ip, &reload) => {}
-        result = renew(&place, &credentials, &reload) => result?,
+        result = renew(config, &place, &credentials, &reload, &ctx) => result?,
     }
     Ok(())
 }
 
 /// Exchanges the certificate long before it expires, and tries again until it has.
-async fn renew(place: &Place, credentials: &ArcSwap<Credentials>, reload: &client::Reload) -> Result<(), Error> {
+async fn renew(
+    config: &Config,
+    place: &Place,
+    credentials: &ArcSwap<Credentials>,
+    reload: &client::Reload,
+    ctx: &Context,
+) -> Result<(), Error> {
     let mut backoff = client::Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
     loop {
         let current = credentials.load_full();
@@ -238,6 +273,7 @@ async fn renew(place: &Place, credentials: &ArcSwap<Credentials>, reload: &clien
         match place.obtain().await {
             Ok(new) => {
                 reload.replace(client::from_kubeconfig(&place.kubeconfig(), None).await?);
+                ctx.transfer.set_hosts(hosts(config, &new)?);
                 credentials.store(Arc::new(new));
                 backoff.reset();
                 tracing::info!("the node has a new certificate");

@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) admission: Chain,
     pub(crate) tokens: Mutex<HashMap<String, Claims>>,
     pub(crate) tunnels: tunnel::Registry,
+    /// The image registry, when there is one.
+    pub(crate) registry: std::sync::OnceLock<crate::mounted::Mounted>,
     pub(crate) metrics: Metrics,
     /// Set when the server stops: streams end themselves then.
     pub(crate) stopping: CancellationToken,
@@ -68,6 +70,7 @@ impl Core {
             admission: Chain::builtin(),
             tokens: Mutex::default(),
             tunnels: tunnel::Registry::default(),
+            registry: std::sync::OnceLock::new(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             extensions: crate::extensions::Extensions::default(),

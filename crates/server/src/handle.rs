@@ -20,7 +20,7 @@ use crate::http::path::{RequestInfo, ResourcePath};
 use crate::http::query::Query;
 use crate::rest::{self, Call, answer};
 use crate::user::User;
-use crate::{authn, endpoints};
+use crate::{authn, endpoints, mounted};
 
 /// No body is larger.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -43,6 +43,11 @@ pub(crate) async fn handle(core: Arc<Core>, parts: Parts, body: Incoming, identi
         None => Default::default(),
     };
     let verb = info.verb;
+    if mounted::owns(&info.path)
+        && let Some(registry) = core.registry.get().cloned()
+    {
+        return mounted::answer(&core, registry, parts, body, identity).await;
+    }
     let core_of_metrics = Arc::clone(&core);
     let _running = core_of_metrics.metrics.request();
     let mut wanted = negotiate::accept(&parts.headers).unwrap_or(Wanted::JSON);

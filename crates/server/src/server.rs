@@ -41,6 +41,17 @@ impl Server {
         Service::new(Arc::clone(&self.core), user)
     }
 
+    /// Puts an image registry behind `/v2/`; requests reach it when they are authenticated and allowed.
+    pub fn mount_registry(&self, registry: crate::Mounted) {
+        // The first one stays; there is no reason for a second.
+        let _ = self.core.registry.set(registry);
+    }
+
+    /// The connections that nodes have opened.
+    pub fn tunnels(&self) -> tunnel::Registry {
+        self.core.tunnels.clone()
+    }
+
     /// Serves HTTPS on a listener until [`Server::shutdown`] is called.
     pub fn serve(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
         let core = Arc::clone(&self.core);

@@ -46,6 +46,13 @@ impl Registry {
         }
     }
 
+    /// The nodes whose tunnels are open.
+    pub fn nodes(&self) -> Vec<String> {
+        let inner = self.lock();
+        let open = inner.links.iter().filter(|(_, (_, link))| !link.is_closed());
+        open.map(|(node, _)| node.clone()).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,6 +15,7 @@ mod house;
 mod libraries;
 mod objects;
 mod readme;
+mod registry;
 mod rolling;
 mod services;
 mod streams;
@@ -57,6 +58,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         rolling::CASES,
         host::CASES,
         build::CASES,
+        registry::CASES,
     ]
     .into_iter()
     .flatten()

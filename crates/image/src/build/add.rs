@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::error::{At as _, Result};
-use crate::unpack;
+use crate::unpack::{self, Sync};
 
 use super::chmod::Chmod;
 use super::copy::{Copies, Rules};
@@ -190,7 +190,7 @@ impl Build<'_> {
     ) -> Result<()> {
         let dir = self.scratch()?;
         let input = plain(input).at("reading", "an archive")?;
-        unpack::unpack(input, dir.path())?;
+        unpack::unpack(input, dir.path(), Sync::Later)?;
         let rules = Rules {
             target: rules.target.clone(),
             into_directory: true,
@@ -267,6 +267,6 @@ pub(super) fn materialise(build: &Build<'_>, copies: &Copies, to: &Path) -> Resu
     let nothing = Tree::default();
     let mut archive = Tarball::new(build.store, &nothing, build.times)?;
     copies.write(&mut archive)?;
-    unpack::unpack(archive.into_file()?, to)?;
+    unpack::unpack(archive.into_file()?, to, Sync::Later)?;
     Ok(())
 }

@@ -219,7 +219,7 @@ fn expand(variables: &[(String, String)], escape: char, text: &str) -> Result<St
 
 /// The variables that every build has.
 fn platform_arguments() -> Vec<(String, String)> {
-    let Platform { architecture, os } = host_platform();
+    let Platform { architecture, os, variant, .. } = host_platform();
     let platform = format!("{os}/{architecture}");
     let mut all = Vec::new();
     for side in ["TARGET", "BUILD"] {
@@ -227,7 +227,7 @@ fn platform_arguments() -> Vec<(String, String)> {
             ("PLATFORM", platform.as_str()),
             ("OS", &os),
             ("ARCH", &architecture),
-            ("VARIANT", ""),
+            ("VARIANT", variant.as_deref().unwrap_or_default()),
         ] {
             all.push((format!("{side}{name}"), value.to_string()));
         }

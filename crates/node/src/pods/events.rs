@@ -16,6 +16,11 @@ pub(crate) fn about(pod: &Pod) -> Regarding {
     )
 }
 
+/// A node, under its name as kubelet has it.
+pub(crate) fn about_node(name: &str) -> Regarding {
+    Regarding::new("v1", "Node", None, name, name)
+}
+
 /// One of its containers.
 pub(crate) fn about_container(pod: &Pod, name: &str) -> Regarding {
     let spec = pod.spec.as_ref();

@@ -6,6 +6,7 @@ mod hooks;
 pub(crate) mod observed;
 mod plan;
 mod publish;
+mod pulls;
 mod recall;
 mod resize;
 mod resizing;
@@ -48,6 +49,11 @@ pub(crate) struct Context {
     pub(crate) host_ip: HostIp,
     pub(crate) engine: Arc<Engine>,
     pub(crate) images: image::Store,
+    pub(crate) transfer: image::Transfer,
+    /// This node's images, for the others of the cluster.
+    pub(crate) registry: registry::Registry,
+    /// The node's own credentials for registries.
+    pub(crate) docker_config: PathBuf,
     pub(crate) slots: Slots,
     pub(crate) objects: Objects,
     pub(crate) services: Arc<Services>,
@@ -89,6 +95,14 @@ impl Directory {
             key(a).cmp(&key(b))
         });
         pods
+    }
+
+    /// The images that the pods name.
+    pub(crate) fn images(&self) -> Vec<String> {
+        let pods = self.lock();
+        let specs = pods.values().filter_map(|pod| pod.spec.as_ref());
+        let containers = specs.flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+        containers.filter_map(|container| container.image.clone()).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Pod>>> {

@@ -11,6 +11,7 @@ use super::observed::{Observed, Run, RunState};
 use super::status::Facts;
 use super::{Context, events, hooks};
 use crate::bundle::{self, Bind, ConfigError, env::Surroundings};
+use crate::images;
 use crate::slots::Slot;
 use crate::volumes::Volumes;
 
@@ -32,12 +33,15 @@ const LOG_MAX_FILES: u32 = 5;
 /// Why a container did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("image {0:?} is not on this node, and there is no registry to pull it from")]
-    NoImage(String),
-    #[error("container image {0:?} is not present with pull policy of Never")]
+    /// Its event was told where it failed.
+    #[error("{0}")]
+    Pull(String),
+    #[error("Container image {0:?} is not present with pull policy of Never")]
     NeverPull(String),
     #[error("{0}")]
     BadName(String),
+    #[error("{0}")]
+    Inspect(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("{0}")]
@@ -47,6 +51,10 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
+    pub(crate) fn is_pull(&self) -> bool {
+        matches!(self, StartError::Pull(_))
+    }
+
     pub(crate) fn is_config(&self) -> bool {
         matches!(self, StartError::Config(_))
     }
@@ -54,53 +62,49 @@ impl StartError {
     pub(crate) fn event(&self) -> &'static str {
         match self {
             StartError::NeverPull(_) => "ErrImageNeverPull",
-            StartError::BadName(_) => "InspectFailed",
+            StartError::BadName(_) | StartError::Inspect(_) => "InspectFailed",
             _ => "Failed",
         }
     }
 
     pub(crate) fn event_text(&self, container: &Container) -> String {
         match self {
-            StartError::NoImage(image) => format!("Failed to pull image {image:?}: {self}"),
-            StartError::NeverPull(_) | StartError::BadName(_) => {
-                format!(
-                    "Failed to inspect image {:?}: {self}",
-                    container.image.as_deref().unwrap_or_default()
-                )
-            }
+            StartError::Pull(_) => "Error: ErrImagePull".to_string(),
+            StartError::NeverPull(_) | StartError::BadName(_) => self.to_string(),
+            StartError::Inspect(_) => format!(
+                "Failed to inspect image {:?}: {self}",
+                container.image.as_deref().unwrap_or_default()
+            ),
             other => format!("Error: {other}"),
         }
     }
 
-    /// Reason and message of the waiting state; repeated image failures are told as back-off.
-    pub(crate) fn waiting(&self, failures: u32, container: &Container) -> (String, String) {
-        let image = container.image.as_deref().unwrap_or_default();
-        let reason = match self {
-            StartError::NoImage(_) if failures > 0 => {
-                return (
-                    "ImagePullBackOff".to_string(),
-                    format!("Back-off pulling image {image:?}: {self}"),
-                );
-            }
-            StartError::NoImage(_) => "ErrImagePull",
+    /// The reason of the waiting state.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            StartError::Pull(_) => PULL_FAILED,
             StartError::NeverPull(_) => "ErrImageNeverPull",
             StartError::BadName(_) => "InvalidImageName",
+            StartError::Inspect(_) => "ImageInspectError",
             StartError::Config(_) => "CreateContainerConfigError",
             StartError::Create(_) => "CreateContainerError",
             StartError::Run(_) => "RunContainerError",
-        };
-        (reason.to_string(), self.to_string())
+        }
     }
 
     /// Whether `reason` is that of the same trouble as this one.
     pub(crate) fn same_kind(&self, reason: &str) -> bool {
-        is_image_reason(reason) == matches!(self, StartError::NoImage(_) | StartError::NeverPull(_))
+        reason == self.reason() || self.is_pull() && reason == BACK_OFF
     }
 }
 
+/// Why a container waits after a pull failed, first and then until the next try.
+pub(crate) const PULL_FAILED: &str = "ErrImagePull";
+pub(crate) const BACK_OFF: &str = "ImagePullBackOff";
+
 /// Whether a waiting reason may go away when an image comes.
 pub(crate) fn is_image_reason(reason: &str) -> bool {
-    matches!(reason, "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull")
+    matches!(reason, PULL_FAILED | BACK_OFF | "ErrImageNeverPull")
 }
 
 /// Starts a run of a container.
@@ -121,7 +125,11 @@ pub(crate) async fn container(
 ) -> Result<Run, StartError> {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let id = container_id(uid, &container.name, attempt)?;
-    let image = find_image(ctx, pod, container).await?;
+    let name = container.image.clone().unwrap_or_default();
+    // It was here a moment ago; what took it away since is no reason of its own.
+    let image = images::find(ctx, &name)
+        .await?
+        .ok_or_else(|| StartError::Create(format!("image {name:?} was removed meanwhile")))?;
     let services = ctx.services.variables(pod);
     let around = Surroundings {
         pod,
@@ -149,7 +157,7 @@ pub(crate) async fn container(
     make_parent(&log)?;
     let scratch = ctx.paths.pod(uid).join("rootfs").join(id.as_str());
     let image_name = image.reference.to_string();
-    let image_id = image.id.clone();
+    let image_id = repo_digest(&image);
     let request = ContainerSpec {
         id: id.clone(),
         sandbox: slot.id.clone(),
@@ -235,23 +243,16 @@ fn tell_withheld(ctx: &Context, about: &client::Regarding, container: &Container
     }
 }
 
-/// The image as it is on this node. There is no registry to ask yet, so every pull policy but Never looks here too.
-async fn find_image(ctx: &Context, pod: &Pod, container: &Container) -> Result<image::Image, StartError> {
-    let name = container.image.clone().unwrap_or_default();
-    let store = ctx.images.clone();
-    let wanted = name.clone();
-    let found = tokio::task::spawn_blocking(move || store.resolve(&wanted)).await;
-    match found.map_err(|error| StartError::Create(error.to_string()))? {
-        Ok(Some(image)) => {
-            let text = format!("Container image {name:?} already present on machine");
-            ctx.events
-                .normal(&events::about_container(pod, &container.name), "Pulled", text);
-            Ok(image)
-        }
-        Ok(None) if container.image_pull_policy.as_deref() == Some("Never") => Err(StartError::NeverPull(name)),
-        Ok(None) => Err(StartError::NoImage(name)),
-        Err(image::Error::Reference(error)) => Err(StartError::BadName(error.to_string())),
-        Err(error) => Err(StartError::Create(error.to_string())),
+/// What a pod's status calls the image: its digest at the registry that it came from, or its id when it came from none.
+fn repo_digest(image: &image::Image) -> String {
+    match image.origin {
+        image::Origin::Local => image.id.clone(),
+        image::Origin::Pulled => format!(
+            "{}/{}@{}",
+            image.reference.registry(),
+            image.reference.repository(),
+            image.target
+        ),
     }
 }
 

@@ -20,14 +20,18 @@ use super::events;
 use super::observed::{Observed, Run, RunState, Waiting, World, delay};
 use super::plan::{Step, phase, plan};
 use super::publish::Publisher;
+use super::pulls::Pull;
 use super::resize;
-use super::start::{self, StartError};
+use super::start::{self, BACK_OFF, PULL_FAILED, StartError};
 use super::status::{Facts, compute};
 use super::stop;
 use crate::objects::Followed;
 use crate::probes::{Probes, Verdict};
 use crate::slots::Slot;
 use crate::volumes::{Around, Volumes};
+
+/// How long a failed pull is shown as such, before it is shown as backed off.
+const SHOWN: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
 /// What wakes a worker up.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(crate) enum Wake {
     Volumes,
     /// An image came; one that was missing may be there.
     Image,
+    /// The pull for a container has ended.
+    Pulled(String, Result<(), StartError>),
     /// Events were lost: ask the engine for everything.
     Resync,
 }
@@ -62,7 +68,9 @@ pub(crate) struct Worker {
     followed: Vec<Arc<Followed>>,
     /// Tasks that wait for changes of followed objects; they end with the worker.
     followers: tokio::task::JoinSet<()>,
-    sender: mpsc::UnboundedSender<Wake>,
+    pub(super) sender: mpsc::UnboundedSender<Wake>,
+    /// Pulls by container; those that run end with the worker.
+    pub(super) pulls: HashMap<String, Pull>,
     /// Why the pod as a whole can't get on, and when to try again.
     trouble: HashMap<&'static str, (u32, Timestamp)>,
 }
@@ -96,6 +104,7 @@ impl Worker {
             followed: Vec::new(),
             followers: tokio::task::JoinSet::new(),
             sender,
+            pulls: HashMap::new(),
             trouble: HashMap::new(),
         };
         worker.facts.applied = worker.known_resources();
@@ -145,6 +154,9 @@ impl Worker {
             Wake::Probe(verdict) => self.judged(verdict),
             Wake::Volumes => self.volumes = None,
             Wake::Image => self.retry_images(),
+            Wake::Pulled(name, result) => {
+                self.pulls.insert(name, Pull::Ended(result));
+            }
             Wake::Resync => self.look(),
         }
     }
@@ -213,15 +225,6 @@ impl Worker {
         });
     }
 
-    fn retry_images(&mut self) {
-        let now = Timestamp::now();
-        for waiting in self.world.values_mut().filter_map(|observed| observed.waiting.as_mut()) {
-            if start::is_image_reason(&waiting.reason) {
-                waiting.until = now;
-            }
-        }
-    }
-
     /// Compares memory with the engine.
     pub(super) fn look(&mut self) {
         let running: Vec<(String, ContainerId)> = self
@@ -270,13 +273,19 @@ impl Worker {
                 Step::Start(name) => starts.push(name),
                 Step::Stop(_) => {}
                 Step::Wait(name, at) => {
-                    self.wait_for(&name, at);
+                    let at = self.wait_for(&name, at);
                     next = Some(next.map_or(at, |next| next.min(at)));
                 }
             }
         }
         // Users see that containers are being made, while they are.
         self.publish();
+        let (starts, some_failed) = self.with_images(&spec, starts).await;
+        if starts.is_empty() && some_failed {
+            // They wait now, and the plan says how long.
+            self.publish();
+            return Some(Timestamp::now());
+        }
         if !starts.is_empty() {
             self.start(&spec, starts).await;
             self.watch_probes(&spec);
@@ -411,10 +420,30 @@ impl Worker {
         }
     }
 
-    fn wait_for(&mut self, name: &str, until: Timestamp) {
+    /// Notes why a container waits, and returns when to look again.
+    fn wait_for(&mut self, name: &str, until: Timestamp) -> Timestamp {
         let Some(observed) = self.world.get_mut(name) else {
-            return;
+            return until;
         };
+        if let Some(waiting) = observed
+            .waiting
+            .as_mut()
+            .filter(|waiting| waiting.reason == PULL_FAILED)
+        {
+            let turn = until - delay(waiting.failures) + SHOWN;
+            if Timestamp::now() < turn {
+                return turn.min(until);
+            }
+            let image = find(&self.pod, name)
+                .and_then(|container| container.image.clone())
+                .unwrap_or_default();
+            let text = format!("Back-off pulling image {image:?}");
+            let about = events::about_container(&self.pod, name);
+            self.ctx.events.normal(&about, "BackOff", text.clone());
+            self.ctx.events.warning(&about, "Failed", format!("Error: {BACK_OFF}"));
+            waiting.message = format!("{text}: {PULL_FAILED}: {}", waiting.message);
+            waiting.reason = BACK_OFF.to_string();
+        }
         if observed.waiting.is_none() && observed.exit().is_some() {
             let pod = &self.pod.metadata;
             let message = format!(
@@ -434,6 +463,7 @@ impl Worker {
                 failures: 0,
             });
         }
+        until
     }
 
     fn watch_probes(&mut self, spec: &PodSpec) {
@@ -495,7 +525,7 @@ fn begun(observed: &mut Observed, run: Run, container: &Container) {
     observed.ready = running && container.readiness_probe.is_none() && container.startup_probe.is_none();
 }
 
-fn failed(ctx: &Context, pod: &Pod, observed: &mut Observed, container: &Container, error: StartError) {
+pub(super) fn failed(ctx: &Context, pod: &Pod, observed: &mut Observed, container: &Container, error: StartError) {
     let before = observed
         .waiting
         .as_ref()
@@ -512,10 +542,9 @@ fn failed(ctx: &Context, pod: &Pod, observed: &mut Observed, container: &Contain
         error.event(),
         error.event_text(container),
     );
-    let (reason, message) = error.waiting(failures, container);
     observed.waiting = Some(Waiting {
-        reason,
-        message,
+        reason: error.reason().to_string(),
+        message: error.to_string(),
         until,
         failures,
     });

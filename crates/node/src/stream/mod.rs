@@ -1,5 +1,5 @@
-//! What the server asks of a node through the tunnel that the node opened: logs, exec, attach, connections, usage. Below
-//! `/kubelet` is what others may ask of it through the server.
+//! What the server asks of a node through the tunnel that the node opened: logs, exec, attach, connections, usage, and the
+//! images that other nodes want. Below `/kubelet` is what others may ask of it through the server.
 
 mod attach;
 mod dial;
@@ -101,6 +101,7 @@ async fn answer(ctx: Arc<Context>, request: Request<Incoming>) -> Response<Body>
             let (namespace, pod) = (namespace.to_string(), pod.to_string());
             port_forward::answer(&ctx, request, &namespace, &pod).await
         }
+        ["v2", ..] => ctx.registry.handle(request.map(registry::incoming)).await,
         _ => text(StatusCode::NOT_FOUND, "no such path on a node"),
     }
 }

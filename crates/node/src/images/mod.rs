@@ -1,0 +1,191 @@
+//! Images for pods: whether one is here, whether it must be pulled, with whose credentials, and the pull itself.
+//!
+//! What is said in events and in a waiting container's reason is what kubelet says.
+
+mod follow;
+pub(crate) mod gc;
+mod secrets;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use image::{Origin, Reference, TransferOptions};
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use crate::pods::start::StartError;
+use crate::pods::{Context, events};
+
+pub(crate) use follow::follow;
+
+/// What a container's image needs before the container can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Nothing,
+    Pull,
+}
+
+/// Looks at a container's image by its pull policy.
+pub(crate) async fn check(ctx: &Context, pod: &Pod, container: &Container) -> Result<Need, StartError> {
+    let name = container.image.clone().unwrap_or_default();
+    let reference = parse(&name)?;
+    let here = find(ctx, &name).await?;
+    let need = match (container.image_pull_policy.as_deref(), &here) {
+        (Some("Never"), None) => return Err(StartError::NeverPull(name)),
+        (_, None) => Need::Pull,
+        // Made in this cluster: this machine's store is the registry that has it.
+        (_, Some(image)) if image.origin == Origin::Local => Need::Nothing,
+        (Some("Always"), Some(_)) => Need::Pull,
+        (policy, Some(_)) => {
+            let credentials = secrets::keyring(ctx, pod)
+                .await
+                .for_image(&reference)
+                .unwrap_or_default();
+            let store = ctx.images.clone();
+            let may = blocking(move || store.may_use(&reference, &credentials)).await?;
+            match (may, policy) {
+                (true, _) => Need::Nothing,
+                // It isn't told that the image is here.
+                (false, Some("Never")) => return Err(StartError::NeverPull(name)),
+                (false, _) => Need::Pull,
+            }
+        }
+    };
+    if need == Need::Nothing {
+        let text = format!("Container image {name:?} already present on machine and can be accessed by the pod");
+        ctx.events
+            .normal(&events::about_container(pod, &container.name), "Pulled", text);
+    }
+    Ok(need)
+}
+
+/// Pulls a container's image, and tells how it went.
+pub(crate) async fn pull(ctx: &Context, pod: &Pod, container: &Container) -> Result<(), StartError> {
+    let name = container.image.clone().unwrap_or_default();
+    let reference = parse(&name)?;
+    let about = events::about_container(pod, &container.name);
+    ctx.events.normal(&about, "Pulling", format!("Pulling image {name:?}"));
+    let started = Instant::now();
+    let options = TransferOptions {
+        keyring: secrets::keyring(ctx, pod).await,
+        ..TransferOptions::default()
+    };
+    let pulled = match Box::pin(ctx.transfer.pull(&reference, &options)).await {
+        Ok(pulled) => pulled,
+        Err(error) => {
+            let why = text_of(&error);
+            ctx.events
+                .warning(&about, "Failed", format!("Failed to pull image {name:?}: {why}"));
+            return Err(StartError::Pull(why));
+        }
+    };
+    let text = format!(
+        "Successfully pulled image {name:?} in {} ({} including waiting). Image size: {} bytes.",
+        go_duration(pulled.took),
+        go_duration(started.elapsed()),
+        pulled.size
+    );
+    ctx.events.normal(&about, "Pulled", text);
+    // The container can start from memory while the disk catches up.
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = pulled.settle() {
+            tracing::warn!(%error, "writing a pulled image to the disk");
+        }
+    });
+    Ok(())
+}
+
+/// The image as it is on this node.
+pub(crate) async fn find(ctx: &Context, name: &str) -> Result<Option<image::Image>, StartError> {
+    let (store, wanted) = (ctx.images.clone(), name.to_string());
+    blocking(move || store.resolve(&wanted)).await
+}
+
+/// Whether an image is on this node, for one who waits for it.
+pub(crate) fn is_here(ctx: &Arc<Context>, name: &str) -> bool {
+    ctx.images.resolve(name).is_ok_and(|found| found.is_some())
+}
+
+fn parse(name: &str) -> Result<Reference, StartError> {
+    // An id is no name, but what is here is found under it.
+    if name.starts_with("sha256:") {
+        let digest = format!("localhost/image@{name}");
+        return digest.parse().map_err(|_| bad_name(name, &"invalid reference format"));
+    }
+    name.parse()
+        .map_err(|error: image::InvalidReference| bad_name(name, &error))
+}
+
+fn bad_name(name: &str, error: &dyn std::fmt::Display) -> StartError {
+    StartError::BadName(format!(
+        "Failed to apply default image tag {name:?}: couldn't parse image name {name:?}: {error}"
+    ))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> image::Result<T> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    match done.map_err(|error| StartError::Inspect(error.to_string()))? {
+        Ok(value) => Ok(value),
+        Err(image::Error::Reference(error)) => Err(StartError::BadName(error.to_string())),
+        Err(error) => Err(StartError::Inspect(text_of(&error))),
+    }
+}
+
+/// An error with its causes, each once.
+fn text_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// As Go prints a duration that was cut to milliseconds: `345ms`, `1.25s`, `1m2.5s`.
+fn go_duration(time: Duration) -> String {
+    let millis = time.as_millis();
+    if millis < 1000 {
+        return if millis == 0 {
+            "0s".to_string()
+        } else {
+            format!("{millis}ms")
+        };
+    }
+    let (minutes, rest) = (millis / 60_000, millis % 60_000);
+    let seconds = format!("{}.{:03}", rest / 1000, rest % 1000);
+    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_go_s() {
+        for (millis, text) in [
+            (0, "0s"),
+            (345, "345ms"),
+            (1250, "1.25s"),
+            (2000, "2s"),
+            (62_500, "1m2.5s"),
+            (3_600_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn names_are_checked_before_anything_is_asked() {
+        assert!(parse("nginx:1").is_ok());
+        assert!(parse(&format!("sha256:{}", "a".repeat(64))).is_ok());
+        let error = parse("INVALID/image name").unwrap_err();
+        assert!(matches!(error, StartError::BadName(_)));
+    }
+}
