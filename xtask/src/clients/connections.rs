@@ -161,14 +161,14 @@ fn port_forward(stage: &Stage<'_>) -> anyhow::Result<()> {
         ] {
             let port = if target.starts_with("service") { 80 } else { 8080 };
             let forward = format!(
-                "{how}kubectl port-forward {target} :{port} > forwarded 2>&1 & PF=$!; trap 'kill $PF' EXIT; \
+                "rm -f forwarded; {how}kubectl port-forward {target} :{port} > forwarded 2>&1 & PF=$!; trap 'kill $PF' EXIT; \
                  until grep -q Forwarding forwarded; do sleep 0.1; done; \
                  URL=$(sed -n 's,Forwarding from \\(127[^ ]*\\) .*,http://\\1,p' forwarded); "
             );
             stage.prints(&format!("{forward} curl -sS $URL/hello.txt"), "hello from files")?;
         }
         let forward = format!(
-            "{how}kubectl port-forward deployment/files 18099:8080 18098:8081 18097:9 > forwarded 2>&1 & PF=$!; \
+            "rm -f forwarded; {how}kubectl port-forward deployment/files 18099:8080 18098:8081 18097:9 > forwarded 2>&1 & PF=$!; \
              trap 'kill $PF' EXIT; until grep -q 18097 forwarded; do sleep 0.1; done; "
         );
         let many = "for i in $(seq 30); do curl -sS http://127.0.0.1:18099/big -o big.$i & done; wait $(jobs -p | grep -v $PF); \
