@@ -219,7 +219,12 @@ fn expand(variables: &[(String, String)], escape: char, text: &str) -> Result<St
 
 /// The variables that every build has.
 fn platform_arguments() -> Vec<(String, String)> {
-    let Platform { architecture, os, variant, .. } = host_platform();
+    let Platform {
+        architecture,
+        os,
+        variant,
+        ..
+    } = host_platform();
     let platform = format!("{os}/{architecture}");
     let mut all = Vec::new();
     for side in ["TARGET", "BUILD"] {
