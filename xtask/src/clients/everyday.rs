@@ -141,10 +141,12 @@ fn explain(stage: &Stage<'_>) -> anyhow::Result<()> {
     let kinds = stage.sh("kubectl api-resources --verbs=list -o name")?;
     let mut wrong = Vec::new();
     for kind in kinds.split_whitespace() {
-        // kubectl takes what follows the first group whose resource is a prefix for a field: `events` is one of the core
-        // group, which comes first, so that the other group's must be asked for by its version.
+        // kubectl takes what follows the first group whose resource is a prefix for a field: these names are in the core
+        // group too, which comes first, so that the other group's must be asked for by their version.
         let asked = match kind {
             "events.events.k8s.io" => "events --api-version=events.k8s.io/v1",
+            "nodes.metrics.k8s.io" => "nodes --api-version=metrics.k8s.io/v1beta1",
+            "pods.metrics.k8s.io" => "pods --api-version=metrics.k8s.io/v1beta1",
             kind => kind,
         };
         let done = stage.try_sh(&format!("kubectl explain {asked}"))?;
