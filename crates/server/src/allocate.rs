@@ -84,6 +84,23 @@ pub(crate) fn normalize(core: &Core, kind: &Kind, service: &mut Value, old: Opti
         };
         service["spec"]["ipFamilies"] = json!([family]);
     }
+    choose_health_check_port(core, service);
+}
+
+/// Validation asks for the port of the health check, so it is chosen before; it is claimed with the node ports.
+fn choose_health_check_port(core: &Core, service: &mut Value) {
+    if !needs_health_check(service) || service["spec"]["healthCheckNodePort"].as_i64().unwrap_or(0) != 0 {
+        return;
+    }
+    let (taken, own) = (taken_ports(core, service), node_ports(service));
+    let (first, last) = core.config.node_ports;
+    let free = free_port(first, last, |number| {
+        let full = format!("{number}-TCP");
+        taken.contains(&full) || own.contains(&full)
+    });
+    if let Some(number) = free {
+        service["spec"]["healthCheckNodePort"] = number.into();
+    }
 }
 
 fn keep_allocated(service: &mut Value, old: &Value) {
@@ -283,6 +300,7 @@ fn ports(core: &Core, kind: &Kind, service: &mut Value, old: Option<&Value>, ext
     let allocate = has_node_ports(service);
     let name = object::name(service).to_owned();
     let mut new: HashSet<u16> = HashSet::new();
+    let check = service["spec"]["healthCheckNodePort"].as_i64();
     for (index, port) in service["spec"]["ports"]
         .as_array_mut()
         .into_iter()
@@ -311,7 +329,9 @@ fn ports(core: &Core, kind: &Kind, service: &mut Value, old: Option<&Value>, ext
             }
             None if allocate => {
                 let free = free_port(first, last, |number| {
-                    taken.contains(&format!("{number}-{protocol}")) || new.contains(&number)
+                    taken.contains(&format!("{number}-{protocol}"))
+                        || new.contains(&number)
+                        || check == Some(i64::from(number))
                 });
                 let Some(number) = free else {
                     return refuse("failed to allocate a nodePort: range is full");

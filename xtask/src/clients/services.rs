@@ -173,5 +173,6 @@ fn datagrams(stage: &Stage<'_>) -> anyhow::Result<()> {
     )?;
     stage.says("curl -sS --max-time 5 http://198.51.100.77:81/", "Hello from web-")?;
     // The cluster's own DNS is a UDP service, and the box its client.
-    stage.says("kubectl exec box -- nslookup web", "Address")
+    let full = format!("web.{}.svc.cluster.local.", stage.namespace);
+    stage.says(&format!("kubectl exec box -- nslookup {full}"), "Address")
 }
