@@ -26,8 +26,9 @@ pub(crate) const CASES: &[Case] = &[
 fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {
     let suite = installed(&stage.pass.root.join("target/clients/distribution"))?;
     writer(stage)?;
+    stage.sh("kubectl get configmap kube-root-ca.crt -o 'jsonpath={.data.ca\\.crt}' > ca.pem")?;
     let line = format!(
-        "OCI_REGISTRY={SERVER} OCI_TLS=insecure OCI_USERNAME=token OCI_PASSWORD=$(kubectl create token pusher) \
+        "SSL_CERT_FILE=$PWD/ca.pem OCI_REGISTRY={SERVER} OCI_TLS=enabled OCI_USERNAME=token OCI_PASSWORD=$(kubectl create token pusher) \
          OCI_REPO1=conformance/one OCI_REPO2=conformance/two OCI_RESULTS_DIR=$PWD/results {}",
         suite.display()
     );
