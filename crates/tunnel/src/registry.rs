@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::{Error, Link};
 
@@ -9,6 +12,7 @@ use crate::{Error, Link};
 #[derive(Clone, Default)]
 pub struct Registry {
     inner: Arc<Mutex<Inner>>,
+    opened: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -31,6 +35,8 @@ impl Registry {
         inner.next += 1;
         let id = inner.next;
         inner.links.insert(node.to_owned(), (id, link));
+        drop(inner);
+        self.opened.notify_waiters();
         Registration {
             registry: self.clone(),
             node: node.to_owned(),
@@ -44,6 +50,21 @@ impl Registry {
             Some((_, link)) if !link.is_closed() => Ok(link.clone()),
             _ => Err(Error::NotConnected(node.to_owned())),
         }
+    }
+
+    /// The same, for one who can wait: a node is back a moment after either end was started anew.
+    pub async fn get_within(&self, node: &str, patience: Duration) -> Result<Link, Error> {
+        let found = async {
+            loop {
+                let opened = self.opened.notified();
+                match self.get(node) {
+                    Ok(link) => return link,
+                    Err(_) => opened.await,
+                }
+            }
+        };
+        let found = tokio::time::timeout(patience, found).await;
+        found.map_err(|_| Error::NotConnected(node.to_owned()))
     }
 
     /// The nodes whose tunnels are open.

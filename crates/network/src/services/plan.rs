@@ -101,7 +101,10 @@ struct Unit {
     hairpins: BTreeSet<Ipv4Addr>,
     groups: BTreeMap<GroupKey, Group>,
     used: BTreeSet<GroupKey>,
+    /// Another has an address and port of it.
     contested: bool,
+    /// That other is a service too, not this host, which is meant to answer in its stead.
+    disputed: bool,
 }
 
 /// The rows that the kernel has, and whose they are.
@@ -152,9 +155,9 @@ impl Planner {
         delta
     }
 
-    /// Services that lack some of their addresses and ports.
+    /// Services that lack some of their addresses and ports because another service has them.
     pub(super) fn contested(&self) -> Vec<String> {
-        let contested = self.units.iter().filter(|(_, unit)| unit.contested);
+        let contested = self.units.iter().filter(|(_, unit)| unit.disputed);
         let name = |(owner, _): (&Owner, _)| {
             if let Owner::Service(name) = owner {
                 Some(name.clone())
@@ -304,6 +307,7 @@ impl Planner {
         match self.claims.get(&claim) {
             Some(other) => {
                 unit.contested |= other != owner;
+                unit.disputed |= other != owner && *other != Owner::Local;
                 false
             }
             None => {

@@ -39,6 +39,8 @@ pub(crate) async fn run(ctx: Arc<Context>) {
     let mut seen: HashMap<String, Seen> = HashMap::new();
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Else the images of pods that are about to be known would look unused.
+    ctx.pods.listed().await;
     loop {
         ticks.tick().await;
         let store = ctx.images.clone();

@@ -67,9 +67,18 @@ pub(crate) struct Context {
 
 /// The pods by namespace and name, for those who are asked for one: logs, exec, status.
 #[derive(Default)]
-pub(crate) struct Directory(Mutex<HashMap<String, Arc<Pod>>>);
+pub(crate) struct Directory {
+    pods: Mutex<HashMap<String, Arc<Pod>>>,
+    listed: tokio::sync::watch::Sender<bool>,
+}
 
 impl Directory {
+    /// Returns when it has every pod that the server knew at this node's start: who is missing then isn't here.
+    pub(crate) async fn listed(&self) {
+        // It fails only without a sender, which this is.
+        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
+    }
+
     pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         let fits = |pod: &&Arc<Pod>| {
             pod.metadata.name.as_deref() == Some(name) && pod.metadata.namespace.as_deref() == Some(namespace)
@@ -106,7 +115,7 @@ impl Directory {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Pod>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -208,6 +217,7 @@ impl Manager {
             self.gone(&uid);
         }
         self.found.clear();
+        self.ctx.pods.listed.send_replace(true);
         let mut orphans: HashSet<String> = self.ctx.slots.owners().into_iter().collect();
         orphans.extend(worlds(&self.ctx.engine).into_keys());
         orphans.extend(crate::volumes::owners(&self.ctx.paths));

@@ -76,6 +76,7 @@ async fn connect(
 
 async fn answer(ctx: Arc<Context>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_string();
+    ctx.pods.listed().await;
     if let Some(path) = path.strip_prefix("/kubelet/") {
         return kubelet::answer(&ctx, &request, path).await;
     }

@@ -1,5 +1,7 @@
 //! Calls to the node that a pod runs on, through the node's tunnel: which container is meant, and its log.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -13,6 +15,9 @@ use crate::core::Core;
 use crate::http::Body;
 use crate::object::{self, text};
 use crate::rest::update;
+
+/// How long a call waits for a node whose tunnel isn't open: it redials after a restart of either end.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much of a node's complaint is passed on.
 const MAX_COMPLAINT: usize = 16 * 1024;
@@ -155,7 +160,7 @@ pub(super) async fn send_to(
     body: tunnel::Body,
 ) -> Result<Response<Incoming>, Status> {
     let unavailable = |error: tunnel::Error| Status::service_unavailable(error.to_string());
-    let link = core.tunnels.get(node).map_err(unavailable)?;
+    let link = core.tunnels.get_within(node, PATIENCE).await.map_err(unavailable)?;
     let request = Request::builder().method(method).uri(format!("http://{node}{path}"));
     let request = request.body(body).map_err(Status::internal)?;
     let answer = link.send(request).await.map_err(unavailable)?;

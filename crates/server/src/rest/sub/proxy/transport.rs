@@ -12,6 +12,7 @@ use super::place::{Place, Way};
 use super::{Answer, Call, stream, unreachable};
 use crate::http::Body;
 use crate::http::body::Incoming;
+use crate::rest::sub::node_call;
 
 /// Headers that are about one connection and not about the request.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -76,7 +77,8 @@ async fn kubelet(
     request: http::request::Builder,
     body: Incoming,
 ) -> Result<Answer, Status> {
-    let link = call.core.tunnels.get(node).map_err(unreachable)?;
+    let link = call.core.tunnels.get_within(node, node_call::PATIENCE).await;
+    let link = link.map_err(unreachable)?;
     let body = body.map_err(std::io::Error::other).boxed_unsync();
     let request = request.uri(format!("http://{node}/kubelet{uri}")).body(body);
     let answer = link
