@@ -17,7 +17,8 @@ use crate::image;
 use crate::instance::{Instance, Settings};
 use crate::progress::Progress;
 
-const IMAGE: &str = "gantry.local/hello:latest";
+/// The name of the image that the binary carries.
+pub const IMAGE: &str = "gantry.local/hello:latest";
 const NAME: &str = "hello";
 
 /// Deploys it, waits until it answers, and shows what it says.

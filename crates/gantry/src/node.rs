@@ -25,9 +25,14 @@ pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Resu
     };
     let work = async {
         cli::preflight::can_run_node(&cli::preflight::Machine)?;
-        if !joined {
-            wait_for_bootstrap(&instance).await?;
-        }
+        let bootstrap = async {
+            if joined {
+                return Ok(());
+            }
+            wait_for_bootstrap(&instance).await
+        };
+        let ((), found) = tokio::join!(add_carried_image(&instance), bootstrap);
+        found?;
         let ready = || {
             if let Err(error) = instance.set_ready(Role::Node) {
                 tracing::warn!(%error, "saying that the node is ready");
@@ -41,6 +46,19 @@ pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Resu
         Err(error) => instance.set_failed(Role::Node, &one_line(error)),
     }
     result
+}
+
+/// Every node has the image that the binary carries, so that a first pod needs no registry. It goes on without it.
+async fn add_carried_image(instance: &Instance) {
+    let owned = instance.clone();
+    let added = tokio::task::spawn_blocking(move || cli::image::add_demo(&owned, cli::demo::IMAGE)).await;
+    if let Err(error) = added.map_err(anyhow::Error::from).flatten() {
+        tracing::warn!(
+            error = one_line(&error),
+            image = cli::demo::IMAGE,
+            "adding the image that the binary carries"
+        );
+    }
 }
 
 /// Both processes start at the same time; the server writes the node's first credentials.
