@@ -263,7 +263,7 @@ fn proxy(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.refuses(&format!("{raw}/services/files:81/proxy/"), "no service port 81 found")?;
     stage.refuses(&format!("{raw}/services/absent/proxy/"), "not found")?;
     stage.refuses(&format!("{raw}/pods/$POD:9/proxy/"), "error trying to reach service")?;
-    let proxied = "kubectl proxy --port=0 > proxied & PX=$!; trap 'kill $PX' EXIT; until grep -q Starting proxied; do sleep 0.1; \
+    let proxied = "rm -f proxied; kubectl proxy --port=0 > proxied & PX=$!; trap 'kill $PX' EXIT; until grep -qs Starting proxied; do sleep 0.1; \
                    done; URL=http://$(sed 's/.* //' proxied)/api/v1/namespaces/$(kubectl config view --minify \
                    -o jsonpath='{..namespace}')/services/files:web/proxy; ";
     stage.prints(
