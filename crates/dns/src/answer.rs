@@ -58,6 +58,9 @@ pub(crate) fn outcome(packet: &[u8], zone: &Zone) -> Outcome {
     if let Some(below) = zone.below(&labels) {
         return in_zone(&request, &query, zone.find(below), zone);
     }
+    if let Some(addresses) = zone.host(&labels) {
+        return Outcome::Answered(Box::new(of_host(&request, &query, addresses, zone)), None);
+    }
     if query.query_type() == RecordType::PTR
         && let Ok(network) = query.name().parse_arpa_name()
         && network.prefix_len() == network.max_prefix_len()
@@ -156,13 +159,29 @@ fn in_zone(request: &Message, query: &Query, found: Found, zone: &Zone) -> Outco
             }
         }
     }
+    let authority = || name(zone.domain()).and_then(|domain| authority(&domain, zone));
     if asked.num_labels() as usize == zone.domain().len() && wants(kind, RecordType::SOA) {
-        answer.answers.extend(authority(zone));
+        answer.answers.extend(authority());
     }
     if answer.answers.is_empty() {
-        answer.authorities.extend(authority(zone));
+        answer.authorities.extend(authority());
     }
     Outcome::Answered(Box::new(answer), follow)
+}
+
+/// A name outside of the domain is a zone of its own.
+fn of_host(request: &Message, query: &Query, addresses: &[IpAddr], zone: &Zone) -> Message {
+    let mut answer = reply(request, ResponseCode::NoError);
+    answer.metadata.authoritative = true;
+    let (asked, kind) = (query.name(), query.query_type());
+    answer.answers.extend(address_records(asked, kind, addresses));
+    if wants(kind, RecordType::SOA) {
+        answer.answers.extend(authority(asked, zone));
+    }
+    if answer.answers.is_empty() {
+        answer.authorities.extend(authority(asked, zone));
+    }
+    answer
 }
 
 /// Answers with the other name, and with what that is: from this zone, or by the query that is returned.
@@ -225,12 +244,11 @@ fn wants(asked: RecordType, kind: RecordType) -> bool {
 }
 
 /// What tells clients how long to remember that there is nothing.
-fn authority(zone: &Zone) -> Option<Record> {
-    let domain = name(zone.domain())?;
-    let server = Name::from_ascii("ns.dns").ok()?.append_domain(&domain).ok()?;
-    let contact = Name::from_ascii("hostmaster").ok()?.append_domain(&domain).ok()?;
+fn authority(domain: &Name, zone: &Zone) -> Option<Record> {
+    let server = Name::from_ascii("ns.dns").ok()?.append_domain(domain).ok()?;
+    let contact = Name::from_ascii("hostmaster").ok()?.append_domain(domain).ok()?;
     let soa = SOA::new(server, contact, zone.serial(), 7200, 1800, 86_400, TTL);
-    Some(record(&domain, RData::SOA(soa)))
+    Some(record(domain, RData::SOA(soa)))
 }
 
 fn record(owner: &Name, data: RData) -> Record {

@@ -18,6 +18,8 @@ pub struct Zone {
     names: HashMap<IpAddr, Vec<Vec<String>>>,
     /// How many services a namespace has: its name exists as long as there is one.
     namespaces: HashMap<String, usize>,
+    /// Names outside of the domain that are answered here and never asked for elsewhere.
+    hosts: HashMap<Vec<String>, Vec<IpAddr>>,
     serial: u32,
 }
 
@@ -49,15 +51,12 @@ pub(crate) struct Target {
 impl Zone {
     /// An empty zone for a cluster domain such as `cluster.local`.
     pub fn new(domain: &str) -> Zone {
-        let labels = domain
-            .trim_end_matches('.')
-            .split('.')
-            .filter(|label| !label.is_empty());
         Zone {
-            domain: labels.map(str::to_ascii_lowercase).collect(),
+            domain: labels_of(domain),
             services: HashMap::new(),
             names: HashMap::new(),
             namespaces: HashMap::new(),
+            hosts: HashMap::new(),
             serial: 1,
         }
     }
@@ -99,6 +98,12 @@ impl Zone {
         self.serial = self.serial.wrapping_add(1);
     }
 
+    /// Puts a name that is not of the cluster's domain, such as that of its registry. Names below it are others'.
+    pub fn put_host(&mut self, name: &str, addresses: Vec<IpAddr>) {
+        self.hosts.insert(labels_of(name), addresses);
+        self.serial = self.serial.wrapping_add(1);
+    }
+
     /// The number of services.
     pub fn len(&self) -> usize {
         self.services.len()
@@ -122,6 +127,11 @@ impl Zone {
     /// The labels of a name below the cluster domain; `None` for a name that is not of this zone.
     pub(crate) fn below<'a>(&self, labels: &'a [String]) -> Option<&'a [String]> {
         labels.strip_suffix(self.domain.as_slice())
+    }
+
+    /// The addresses of a name outside of the domain. Labels are lower case.
+    pub(crate) fn host(&self, labels: &[String]) -> Option<&[IpAddr]> {
+        self.hosts.get(labels).map(Vec::as_slice)
     }
 
     /// Full names of an address, as labels.
@@ -251,6 +261,12 @@ impl Zone {
     fn full(&self, below: &[String]) -> Vec<String> {
         below.iter().chain(&self.domain).cloned().collect()
     }
+}
+
+/// A name's labels in lower case.
+fn labels_of(name: &str) -> Vec<String> {
+    let labels = name.trim_end_matches('.').split('.').filter(|label| !label.is_empty());
+    labels.map(str::to_ascii_lowercase).collect()
 }
 
 /// The addresses of a service with the names, below the cluster domain, that they lead back to.

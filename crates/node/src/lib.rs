@@ -331,7 +331,8 @@ async fn open_network(config: &Config, client: &Client) -> Result<Network, Error
     Ok(opened.map_err(|error| Error::Server(error.to_string()))??)
 }
 
-/// The DNS server listens on the node's own address among its pods; rules lead the service address there.
+/// The DNS server listens on the node's own address among its pods; rules lead the service address there. The registry
+/// is where the API is, so pods find it under its name at the API's service.
 async fn start_dns(config: &Config, network: &Network) -> Result<dns::Dns, Error> {
     let listen = SocketAddr::new(network.node_address(), 53);
     let vip = config.service_ip(10).map(|vip| SocketAddr::new(vip, 53));
@@ -340,7 +341,9 @@ async fn start_dns(config: &Config, network: &Network) -> Result<dns::Dns, Error
         own: vip.into_iter().collect(),
         resolv_conf: PathBuf::from("/etc/resolv.conf"),
     };
-    Ok(dns::Dns::start(settings, dns::Zone::new(&config.cluster_domain)).await?)
+    let mut zone = dns::Zone::new(&config.cluster_domain);
+    zone.put_host(REGISTRY, config.service_ip(1).into_iter().collect());
+    Ok(dns::Dns::start(settings, zone).await?)
 }
 
 /// The API under its service address, where the server listens on loopback only and no other node can be.

@@ -23,6 +23,7 @@ fn zone() -> Zone {
             ports: Vec::new(),
         },
     );
+    zone.put_host("Registry.example.", vec!["10.96.0.1".parse().unwrap()]);
     zone
 }
 
@@ -99,4 +100,24 @@ fn an_alias_of_itself_ends() {
     };
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
     assert_eq!(answer.answers.len(), 0);
+}
+
+#[test]
+fn a_name_outside_of_the_domain_is_answered_here_and_its_neighbours_are_not() {
+    let ask = |name: &str, kind| outcome(&question(name, kind), &zone());
+    let Outcome::Answered(answer, None) = ask("registry.EXAMPLE.", RecordType::A) else {
+        panic!("answered")
+    };
+    assert!(answer.metadata.authoritative);
+    assert_eq!(answer.answers[0].data, RData::A(A([10, 96, 0, 1].into())));
+    // It exists, but not for IPv6; clients may remember that for a while.
+    let Outcome::Answered(answer, None) = ask("registry.example.", RecordType::AAAA) else {
+        panic!("answered")
+    };
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+    assert!(answer.answers.is_empty());
+    assert_eq!(answer.authorities[0].name.to_string(), "registry.example.");
+    for other in ["example.", "other.registry.example.", "other.example."] {
+        assert!(matches!(ask(other, RecordType::A), Outcome::Forward(_)), "{other}");
+    }
 }
