@@ -14,14 +14,17 @@ use crate::config::InstanceId;
 use crate::error::Error;
 use crate::host;
 use crate::layout;
-use crate::link;
+use crate::link::{self, NewRoute};
 use crate::netlink::{Messages, Socket};
-use crate::nft::{Base, Batch, Rule};
+use crate::nft::{Base, Batch, Rule, Target};
 
 /// The loopback's index in every namespace.
 const LOOPBACK: u32 = 1;
+const HOOK_PREROUTING: u32 = 0;
 const HOOK_POSTROUTING: u32 = 4;
+const PRIORITY_RAW: i32 = -300;
 const PRIORITY_SOURCE: i32 = 100;
+const RAW: &str = "nodes-raw-prerouting";
 const CHAIN: &str = "nodes-postrouting";
 
 /// The nodes' network: their addresses, and the host's among them.
@@ -62,7 +65,7 @@ pub fn plug(instance: &InstanceId, number: u8, namespace: &Path) -> Result<(), E
     let mut messages = Messages::default();
     link::add_address(&mut messages, LOOPBACK, attach::single(lab.host()));
     attach::send(&mut route, &messages)?;
-    masquerade(instance, lab)?;
+    rules(instance, lab)?;
     let plan = Plan {
         link: &name,
         address: lab.address(number),
@@ -70,7 +73,24 @@ pub fn plug(instance: &InstanceId, number: u8, namespace: &Path) -> Result<(), E
         namespace,
         mtu: host::default_mtu(&mut route)?,
     };
-    attach::make(&mut route, &plan)
+    attach::make(&mut route, &plan)?;
+    behind_a_router(&mut route, &plan)
+}
+
+/// The node sees a router on its way to everybody, so the host must see one on its way to the node: else the one would
+/// send through the tunnel and the other past it, and each would drop what it gets.
+fn behind_a_router(host: &mut Socket, plan: &Plan<'_>) -> Result<(), Error> {
+    let Some(found) = attach::find(host, plan.link)? else {
+        return Ok(());
+    };
+    let way = NewRoute {
+        gateway: Some(plan.address),
+        source: Some(plan.node_address),
+        ..NewRoute::to(attach::single(plan.address), found.index)
+    };
+    let mut messages = Messages::default();
+    link::add_route(&mut messages, way);
+    attach::send(host, &messages)
 }
 
 /// Removes the links to all nodes and what the host had for them. It goes on after an error and returns all of them.
@@ -106,20 +126,21 @@ pub fn unplug_all(instance: &InstanceId) -> Vec<Error> {
     errors
 }
 
-/// What nodes send to other machines leaves with the host's address.
-fn masquerade(instance: &InstanceId, lab: Lab) -> Result<(), Error> {
+/// What nodes send to other machines leaves with the host's address. Their links let answers to 127.0.0.1 in, and
+/// nothing else may come by that door.
+fn rules(instance: &InstanceId, lab: Lab) -> Result<(), Error> {
     let mut netfilter = open(libc::NETLINK_NETFILTER)?;
     let mut batch = Batch::new(&table(instance));
     // Made, deleted and made: so that there is one rule, however often this is done.
     batch.table(b"");
     batch.delete_table();
     batch.table(b"");
-    let base = Base {
-        kind: "nat",
-        hook: HOOK_POSTROUTING,
-        priority: PRIORITY_SOURCE,
-    };
-    batch.chain(CHAIN, Some(base));
+    let base = |kind, hook, priority| Some(Base { kind, hook, priority });
+    batch.chain(RAW, base("filter", HOOK_PREROUTING, PRIORITY_RAW));
+    let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    let from_nodes = Rule::default().input_prefix(&link_prefix(instance));
+    batch.rule(RAW, &from_nodes.to(loopback, false).then(Target::Drop));
+    batch.chain(CHAIN, base("nat", HOOK_POSTROUTING, PRIORITY_SOURCE));
     let leaving = Rule::default().from(lab.network, false).to(lab.network, true);
     batch.rule(CHAIN, &leaving.masquerade());
     let committed = batch.commit(&mut netfilter);
