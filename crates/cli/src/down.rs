@@ -12,7 +12,7 @@ use crate::process::{Role, Running, is_root};
 use crate::{kubeconfig, nodes, wait};
 
 /// All that an instance keeps in its directory.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 8] = [
     "settings.json",
     "admin.kubeconfig",
     "join.kubeconfig",
@@ -20,6 +20,7 @@ const KNOWN: [&str; 7] = [
     "node",
     "nodes",
     "run",
+    "certs.d",
 ];
 /// How long a process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);

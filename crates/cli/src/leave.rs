@@ -50,8 +50,8 @@ pub async fn run(instance: Instance, args: LeaveArgs) -> anyhow::Result<()> {
         })?;
     }
     down::stop(&instance).await?;
-    let deleted = tokio::time::timeout(PATIENCE, delete_node(&instance, name)).await;
-    match deleted.context("the server doesn't answer").flatten() {
+    let deleted = async { delete_node(&as_node(&instance).await?, name).await };
+    match deleted.await {
         Ok(()) => {}
         Err(error) if args.force => {
             eprintln!("gantry: {server} still knows the node ({error:#}); `kubectl delete node {name}` there");
@@ -71,10 +71,13 @@ pub(crate) async fn as_node(instance: &Instance) -> anyhow::Result<Client> {
         .with_context(|| format!("using {}", path.display()))
 }
 
-async fn delete_node(instance: &Instance, name: &str) -> anyhow::Result<()> {
-    let api: Api<Node> = Api::all(as_node(instance).await?);
-    match api.delete(name, &DeleteParams::default()).await {
-        Err(error) if !client::is_not_found(&error) => Err(error.into()),
-        _ => Ok(()),
+/// Deletes the Node; one that isn't there is no error.
+pub(crate) async fn delete_node(client: &Client, name: &str) -> anyhow::Result<()> {
+    let api: Api<Node> = Api::all(client.clone());
+    let params = DeleteParams::default();
+    match tokio::time::timeout(PATIENCE, api.delete(name, &params)).await {
+        Err(_) => bail!("the server doesn't answer"),
+        Ok(Err(error)) if !client::is_not_found(&error) => Err(error.into()),
+        Ok(_) => Ok(()),
     }
 }

@@ -163,7 +163,7 @@ async fn wait_until_ready(
     tokio::select! {
         result = tokio::time::timeout(left, ready) => match result {
             Ok(result) => result.map(drop).context("waiting for the node")?,
-            Err(_) => bail!("the node is not ready after {} s; {} says why", limit.as_secs(), instance.log_file(Role::Node).display()),
+            Err(_) => return Err(not_ready(instance, Role::Node, limit)),
         },
         failure = failed(instance, Role::Node, left) => bail!("{failure}"),
     }
@@ -179,17 +179,19 @@ pub(crate) async fn wait_for_role(instance: &Instance, role: Role, limit: Durati
             None => instance.is_ready(role).then_some(Ok(())),
         };
         let found = wait::for_sign(&instance.run_dir(), limit, look)?;
-        found.unwrap_or_else(|| {
-            let log = instance.log_file(role);
-            Err(anyhow::anyhow!(
-                "the {} is not ready after {} s; {} says why",
-                role.name(),
-                limit.as_secs(),
-                log.display()
-            ))
-        })
+        found.unwrap_or_else(|| Err(not_ready(&instance, role, limit)))
     };
     tokio::task::spawn_blocking(look).await.context("waiting")?
+}
+
+/// What the log said last goes into the message: a start that failed removes the log with everything else.
+fn not_ready(instance: &Instance, role: Role, limit: Duration) -> anyhow::Error {
+    let text = fs::read(instance.log_file(role)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let trouble = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
+    let said = text.lines().rev().find(trouble).or(text.lines().last());
+    let said = said.map_or("it has said nothing yet".to_owned(), |line| format!("it said last: {}", line.trim()));
+    anyhow::anyhow!("the {} is not ready after {} s; {said}", role.name(), limit.as_secs())
 }
 
 /// Ends when the process with this role says that it can't work.

@@ -213,10 +213,14 @@ async fn sign(client: &Client, node: &str, request: &str) -> Result<Vec<u8>, Err
         ..CertificateSigningRequest::default()
     };
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+    meta::failpoint::hit("node.certificate.wanted");
     let made = loop {
         match api.create(&PostParams::default(), &object).await {
             Ok(made) => break made,
-            Err(error) if client::is_transient(&error) => tokio::time::sleep(backoff.next_delay()).await,
+            Err(error) if client::is_transient(&error) => {
+                tracing::warn!(%error, "asking for a certificate; it is tried again");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
             Err(error) => {
                 return Err(Error::Api {
                     doing: "asking for a certificate",

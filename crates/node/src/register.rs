@@ -49,8 +49,14 @@ pub(crate) async fn register(client: &Client, config: &Config) -> Result<Node, E
             other => other,
         };
         match made {
-            Ok(node) => return Ok(node),
-            Err(error) if client::is_transient(&error) => tokio::time::sleep(backoff.next_delay()).await,
+            Ok(node) => {
+                meta::failpoint::hit("node.registered");
+                return Ok(node);
+            }
+            Err(error) if client::is_transient(&error) => {
+                tracing::warn!(%error, "registering the node; it is tried again");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
             Err(error) => return Err(failed(error)),
         }
     }

@@ -16,13 +16,15 @@ pub(super) struct Common {
     pub(super) pods: Ipv4Net,
     pub(super) services: Ipv4Net,
     pub(super) domain: String,
+    /// There is a Node of the name, of a machine that is gone.
+    pub(super) known: bool,
 }
 
 /// Asks all of it.
 pub(super) async fn ask(client: &Client, name: &str) -> anyhow::Result<Common> {
     check_token_and_clock(client).await?;
-    check_name(client, name).await?;
-    common(client).await
+    let known = check_name(client, name).await?;
+    common(client, known).await
 }
 
 async fn check_token_and_clock(client: &Client) -> anyhow::Result<()> {
@@ -51,7 +53,8 @@ fn check_clock(own: Timestamp, theirs: Timestamp) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn check_name(client: &Client, name: &str) -> anyhow::Result<()> {
+/// Whether there is a Node of the name.
+async fn check_name(client: &Client, name: &str) -> anyhow::Result<bool> {
     let api: Api<Node> = Api::all(client.clone());
     let taken = api.get_opt(name).await.context("asking whether the name is free")?;
     if taken.as_ref().is_some_and(node::is_ready) {
@@ -60,10 +63,10 @@ async fn check_name(client: &Client, name: &str) -> anyhow::Result<()> {
              `gantry leave` on it"
         );
     }
-    Ok(())
+    Ok(taken.is_some())
 }
 
-async fn common(client: &Client) -> anyhow::Result<Common> {
+async fn common(client: &Client, known: bool) -> anyhow::Result<Common> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
     let map = api
         .get("gantry-cluster")
@@ -82,6 +85,7 @@ async fn common(client: &Client) -> anyhow::Result<Common> {
         pods: net("podCidr")?,
         services: net("serviceCidr")?,
         domain: get("clusterDomain")?.to_string(),
+        known,
     })
 }
 

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::args::JoinArgs;
 use crate::instance::{Instance, Settings, write_whole};
+use crate::leave;
 use crate::process::{Role, is_root};
 use crate::progress::{Progress, show};
 use crate::token::Token;
@@ -121,16 +122,27 @@ async fn first(
         wait_until_ready(instance, &settings, args.wait, progress).await
     };
     if let Err(error) = joined.await {
+        // A server that went away meanwhile is the reason, whatever else was seen of it here.
+        let away = pin::authority(server, token.pin).await.err();
+        let registered = leave::as_node(instance).await.ok();
         up::undo(instance, &before).await;
         forget(instance);
-        return Err(error);
+        // Nor is anything left of it on the server, unless the Node is an earlier machine's.
+        if let (Some(client), None, false) = (registered, &away, common.known) {
+            let _ = leave::delete_node(&client, &settings.node_name).await;
+        }
+        return Err(match away {
+            Some(away) => anyhow::anyhow!("{error:#}, and {away:#}"),
+            None => error,
+        });
     }
     // It has its own certificate now; the token is of no more use here, but would be to a thief.
     write_kubeconfig(instance, &kubeconfig(server, &authority, None))?;
     Ok(settings)
 }
 
-/// A directory that something else is in is not taken. Images may be there before the node is.
+/// A directory that something else is in is not taken. Images, and how registries are reached, may be there before the
+/// node is.
 fn check_is_empty(instance: &Instance) -> anyhow::Result<()> {
     let dir = instance.dir();
     let entries = match fs::read_dir(dir) {
@@ -140,7 +152,7 @@ fn check_is_empty(instance: &Instance) -> anyhow::Result<()> {
     };
     for entry in entries {
         let entry = entry.with_context(|| format!("reading {}", dir.display()))?;
-        if entry.file_name() != "node" {
+        if !["node", "certs.d"].iter().any(|known| entry.file_name() == *known) {
             bail!(
                 "{} is in use by something else; choose another --data-dir",
                 dir.display()
@@ -251,6 +263,7 @@ mod tests {
         let instance = Instance::new(dir.path()).unwrap();
         check_is_empty(&instance).unwrap();
         fs::create_dir_all(dir.path().join("node/images")).unwrap();
+        fs::create_dir_all(dir.path().join("certs.d")).unwrap();
         check_is_empty(&instance).unwrap();
         fs::write(dir.path().join("precious"), "").unwrap();
         assert!(
