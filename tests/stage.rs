@@ -1,8 +1,5 @@
 //! Where a test plays: a throw-away Gantry, a client for it, and ways to wait for what must come about.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -12,6 +9,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, Config};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+pub(crate) use testkit::ask::http;
 use testkit::cluster::Cluster;
 
 /// How long anything may take; a busy machine must not fail a test.
@@ -48,14 +46,7 @@ pub(crate) async fn client(cluster: &Cluster) -> Client {
 /// Builds the images that tests use, from programs that the repository carries.
 pub(crate) fn add_images(cluster: &Cluster) {
     for (name, program, image) in [("report", shim::REPORT, REPORT), ("hello", shim::HELLO, HELLO)] {
-        let dir = cluster.work().join(name);
-        std::fs::create_dir_all(&dir).unwrap();
-        let file = dir.join(name);
-        std::fs::write(&file, program).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let dockerfile =
-            format!("FROM scratch\nCOPY {name} /bin/{name}\nENV PATH=/bin\nENTRYPOINT [\"/bin/{name}\"]\n");
-        std::fs::write(dir.join("Dockerfile"), dockerfile).unwrap();
+        let dir = testkit::program::directory(cluster.work(), name, program).unwrap();
         cluster.run(&["image", "build", "-t", image, dir.to_str().unwrap()]);
     }
 }
@@ -126,20 +117,4 @@ pub(crate) fn named(name: &str) -> ObjectMeta {
         labels: Some([("app".to_owned(), name.to_owned())].into()),
         ..ObjectMeta::default()
     }
-}
-
-/// Asks a web server for its page.
-pub(crate) fn http(address: SocketAddr) -> Result<String, String> {
-    let ask = || {
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        std::io::Result::Ok(answer)
-    };
-    let answer = ask().map_err(|error| format!("{address}: {error}"))?;
-    let page = answer.split_once("\r\n\r\n").map(|(_, page)| page.to_owned());
-    page.filter(|_| answer.starts_with("HTTP/1.1 200"))
-        .ok_or(format!("{address}: {answer:?}"))
 }

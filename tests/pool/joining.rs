@@ -1,6 +1,8 @@
 //! A second machine joins with one line, once or again; what is wrong with the line is said in one line, and leaves
 //! nothing behind.
 
+use std::path::PathBuf;
+use std::process::Output;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Node;
@@ -37,27 +39,49 @@ fn a_machine_joins_with_one_line() {
         assert_eq!(addresses[0].address, address);
         assert_eq!(readiness(&client, "m1").await, "True");
     });
-    let status: serde_json::Value = serde_json::from_str(&pool.run(0, &["status", "-o", "json"]).unwrap()).unwrap();
+    let status = pool.status(0).unwrap();
     assert_eq!(status["nodes"].as_array().unwrap().len(), 2, "{status}");
     let kept = std::fs::read_to_string(pool.data(1).join("join.kubeconfig")).unwrap();
     assert!(!kept.contains("token"), "the token is of no more use and must go");
 }
 
+/// What the second machine had, to see what a join leaves.
+pub(crate) struct Traces {
+    data: PathBuf,
+    before: Snapshot,
+}
+
+impl Traces {
+    pub(crate) fn before(pool: &Pool) -> Self {
+        let data = pool.data(1);
+        let before = Snapshot::take(&[data.to_str().unwrap()]);
+        Self { data, before }
+    }
+
+    pub(crate) fn none_left(&self, what: &str) {
+        let left = Snapshot::take(&[self.data.to_str().unwrap()]).since(&self.before);
+        assert!(left.is_empty(), "{what} left {left:?}");
+    }
+}
+
 /// A join that must fail, with one line that has these words, and with nothing left.
-fn refused(pool: &Pool, arguments: &[&str], words: &[&str]) {
-    let data = pool.data(1);
-    let marks = [data.to_str().unwrap()];
-    let before = Snapshot::take(&marks);
+pub(crate) fn refused(pool: &Pool, arguments: &[&str], words: &[&str]) {
+    let traces = Traces::before(pool);
     let output = pool.output(1, arguments).unwrap();
+    told(&output, words);
+    traces.none_left(&arguments.join(" "));
+}
+
+/// A command that failed and said why, in one line that has these words.
+pub(crate) fn told(output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("gantry: ")).collect();
     assert_eq!(lines.len(), 1, "{said}");
+    println!("{}", lines[0]);
     for word in words {
         assert!(lines[0].contains(word), "{word:?} is missing: {said}");
     }
-    let left = Snapshot::take(&marks).since(&before);
-    assert!(left.is_empty(), "{said} left {left:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 use testkit::leaks::Snapshot;
 
-use crate::stage::{add_image, machines, printer, run_pod, until, with_client, within};
+use crate::stage::{add_images, machines, printer, run_pod, until, with_client, within};
 
 /// Replicas that stay on whichever node has room.
 fn deployment(replicas: i32) -> Deployment {
@@ -54,8 +54,8 @@ fn a_drained_node_is_empty_and_budgets_are_heeded() {
     let pool = machines(2);
     pool.start_server(&[]).unwrap();
     pool.join(1, &[]).unwrap();
-    add_image(&pool, 0);
-    add_image(&pool, 1);
+    add_images(&pool, 0);
+    add_images(&pool, 1);
     with_client(&pool, |client| async move {
         deploy(&client, 4).await;
         let budget = json!({
@@ -96,11 +96,11 @@ fn a_drained_node_is_empty_and_budgets_are_heeded() {
 fn a_machine_that_leaves_takes_everything_with_it() {
     let pool = machines(2);
     pool.start_server(&[]).unwrap();
-    add_image(&pool, 0);
+    add_images(&pool, 0);
     let data = pool.data(1);
     let marks = [data.to_str().unwrap()];
     // Images that are there already are not in the way of joining.
-    add_image(&pool, 1);
+    add_images(&pool, 1);
     pool.join(1, &[]).unwrap();
     with_client(&pool, |client| async move { deploy(&client, 3).await });
     let said = pool.run(1, &["leave"]).unwrap();

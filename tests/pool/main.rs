@@ -5,8 +5,14 @@
 
 mod certificates;
 mod cut;
+mod images;
 mod joining;
+mod late;
 mod leaving;
+mod nodes;
+mod otherwise;
 mod rounds;
 mod stage;
+mod traffic;
 mod tunnel;
+mod view;

@@ -3,41 +3,26 @@
 //!
 //! `GANTRY_SEED` repeats a run, `GANTRY_ROUNDS` makes it longer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
+use testkit::ask;
 use testkit::pool::Pool;
+use testkit::seed::Seed;
 
-use crate::stage::{REPORT, add_image, machines, until, with_client};
+use crate::stage::{HELLO, add_images, eventually, machines, until, with_client};
+use crate::view::View;
 
 const REPLICAS: i32 = 4;
 const NODES: [usize; 2] = [1, 2];
-
-/// xorshift64: enough to choose by, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-
-    fn pause(&mut self, most: u64) {
-        std::thread::sleep(Duration::from_millis(self.roll(most)));
-    }
-}
-
-fn from_environment(name: &str, otherwise: u64) -> u64 {
-    let given = std::env::var(name).ok();
-    given.map_or(otherwise, |text| text.parse().expect("a number"))
-}
+/// Answers in a row that say that all is well.
+const ROW: usize = 20;
 
 fn deployment() -> Deployment {
     let object = json!({
@@ -50,14 +35,43 @@ fn deployment() -> Deployment {
                 "spec": {
                     "terminationGracePeriodSeconds": 1,
                     "containers": [{
-                        "name": "main", "image": REPORT, "imagePullPolicy": "Never",
-                        "command": ["/bin/report", "lines", "1000000", "200"],
+                        "name": "main", "image": HELLO,
+                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
                     }],
                 },
             },
         },
     });
     serde_json::from_value(object).unwrap()
+}
+
+/// The Service before them; its address.
+async fn expose(client: &Client) -> SocketAddr {
+    let service = json!({
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    });
+    let made: Service = crate::stage::make(client, service).await;
+    let address = made.spec.and_then(|spec| spec.cluster_ip).unwrap();
+    SocketAddr::new(address.parse().unwrap(), 80)
+}
+
+/// Each node leads to all replicas, wherever they are, and to nothing else.
+fn everybody_answers(pool: &Pool, service: SocketAddr) {
+    for node in NODES {
+        let view = View::of_machine(pool, node);
+        let (mut pages, mut row) = (BTreeSet::new(), 0);
+        eventually("all replicas to answer, and nobody to fail", || {
+            for _ in 0..ROW {
+                let page = view.ask(|| ask::http(service)).inspect_err(|_| row = 0)?;
+                pages.insert(page);
+                row += 1;
+            }
+            let all = pages.len() == REPLICAS as usize && row >= ROW;
+            all.then_some(())
+                .ok_or(format!("{}: {row} answers, {pages:?}", view.name))
+        });
+    }
 }
 
 /// A server that was just killed refuses for a moment.
@@ -133,16 +147,16 @@ fn kill(pool: &Pool, machine: usize, role: &str) {
 }
 
 /// Something bad happens, perhaps several things.
-fn disturb(pool: &Pool, dice: &mut Dice) -> String {
+fn disturb(pool: &Pool, dice: &mut Seed) -> String {
     let mut did = Vec::new();
-    for _ in 0..=dice.roll(2) {
-        dice.pause(400);
-        let machine = NODES[dice.roll(2) as usize];
-        match dice.roll(4) {
+    for _ in 0..=dice.below(2) {
+        std::thread::sleep(Duration::from_millis(dice.below(400)));
+        let machine = NODES[dice.below(2) as usize];
+        match dice.below(4) {
             0 | 1 => {
                 let link = pool.world().machine(machine).link();
                 link.cut();
-                let long = 200 + dice.roll(4000);
+                let long = 200 + dice.below(4000);
                 std::thread::sleep(Duration::from_millis(long));
                 link.mend();
                 did.push(format!("m{machine} cut off for {long} ms"));
@@ -234,19 +248,16 @@ fn settled(pool: &Pool, ids: &[String; 2]) -> Vec<BTreeMap<&'static str, usize>>
 
 #[test]
 fn crashes_and_cuts_at_random_leave_nothing() {
-    let seed = from_environment("GANTRY_SEED", u64::from(std::process::id()) * 7919 + 1);
-    let rounds = from_environment("GANTRY_ROUNDS", 5);
-    println!("GANTRY_SEED={seed}");
-    let mut dice = Dice(seed | 1);
+    let mut dice = Seed::new("GANTRY_SEED");
+    let rounds: u64 = std::env::var("GANTRY_ROUNDS").map_or(5, |text| text.parse().expect("a number of rounds"));
     let pool = machines(3);
     pool.start_server(&["--no-node"]).unwrap();
     let ids = NODES.map(|machine| {
         pool.join(machine, &[]).unwrap();
-        add_image(&pool, machine);
-        let status = pool.run(machine, &["status", "-o", "json"]).unwrap();
-        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-        status["instance"].as_str().unwrap().to_owned()
+        add_images(&pool, machine);
+        pool.id(machine).unwrap()
     });
+    let service = with_client(&pool, |client| async move { expose(&client).await });
     // One quiet round first: what the first pod of an image leaves on purpose is no leak.
     with_client(&pool, |client| async move {
         make(&client).await;
@@ -259,11 +270,12 @@ fn crashes_and_cuts_at_random_leave_nothing() {
         with_client(&pool, |client| async move { make(&client).await });
         let coming = disturb(&pool, &mut dice);
         with_client(&pool, |client| async move { all_ready(&client).await });
+        everybody_answers(&pool, service);
         with_client(&pool, |client| async move { unmake(&client).await });
         let going = disturb(&pool, &mut dice);
         with_client(&pool, |client| async move { all_gone(&client).await });
         println!("round {round}: {coming}; then {going}");
     }
     let after = settled(&pool, &ids);
-    assert_eq!(after, before, "GANTRY_SEED={seed}");
+    assert_eq!(after, before);
 }

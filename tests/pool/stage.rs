@@ -1,11 +1,11 @@
 //! What the tests share: a pool of machines, a client on one of them, pods that a node is given, and patience.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -16,15 +16,21 @@ use testkit::world::Shape;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// A program that does what its arguments say.
 pub(crate) const REPORT: &str = "test.local/report:1";
+/// A web server that answers with its pod's name.
+pub(crate) const HELLO: &str = "test.local/hello:1";
 
 /// Machines on which nothing runs yet.
 pub(crate) fn machines(count: u8) -> Pool {
+    machines_as(count, Shape::Together)
+}
+
+/// The same, joined in a certain way.
+pub(crate) fn machines_as(count: u8, shape: Shape) -> Pool {
     assert!(
         rustix::process::geteuid().is_root(),
         "these tests start nodes, which make namespaces, cgroups and links: run them as root"
     );
-    Pool::new(env!("CARGO_BIN_EXE_gantry"), count, Shape::Together, 1)
-        .expect("namespaces and taps: /dev/net/tun is needed")
+    Pool::new(env!("CARGO_BIN_EXE_gantry"), count, shape, 1).expect("namespaces and taps: /dev/net/tun is needed")
 }
 
 /// Does something as the administrator, on the first machine.
@@ -45,20 +51,33 @@ where
     namespace.block_on(inside).expect("a machine to be on")
 }
 
-/// Builds the image of the tests' program on a machine.
-pub(crate) fn add_image(pool: &Pool, machine: usize) {
-    let dir = pool.dir().join("report");
-    std::fs::create_dir_all(&dir).unwrap();
-    let file = dir.join("report");
-    std::fs::write(&file, shim::REPORT).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::write(
-        dir.join("Dockerfile"),
-        "FROM scratch\nCOPY report /bin/report\nENV PATH=/bin\n",
-    )
-    .unwrap();
-    pool.run(machine, &["image", "build", "-t", REPORT, dir.to_str().unwrap()])
+/// Builds the images of the tests' programs on a machine.
+pub(crate) fn add_images(pool: &Pool, machine: usize) {
+    for (name, program, image) in [("report", shim::REPORT, REPORT), ("hello", shim::HELLO, HELLO)] {
+        add_image(pool, machine, name, program, image);
+    }
+}
+
+/// Builds an image of one program on a machine.
+pub(crate) fn add_image(pool: &Pool, machine: usize, name: &str, program: &[u8], image: &str) {
+    let dir = testkit::program::directory(pool.dir(), name, program).unwrap();
+    pool.run(machine, &["image", "build", "-t", image, dir.to_str().unwrap()])
         .unwrap();
+}
+
+/// Makes an object in the default namespace, as soon as the server and the namespace take it.
+pub(crate) async fn make<K>(client: &Client, object: Value) -> K
+where
+    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = Api::default_namespaced(client.clone());
+    let object: K = serde_json::from_value(object).unwrap();
+    until("an object to be made", async || {
+        let made = api.create(&PostParams::default(), &object).await;
+        made.map_err(|error| error.to_string())
+    })
+    .await
 }
 
 /// A pod that prints a numbered line again and again, wherever the selector leads it.
@@ -80,13 +99,8 @@ pub(crate) fn printer(name: &str, node: &str) -> Value {
 /// Makes a pod and waits until it runs.
 pub(crate) async fn run_pod(client: &Client, pod: Value) -> Pod {
     let api: Api<Pod> = Api::default_namespaced(client.clone());
-    let pod: Pod = serde_json::from_value(pod).unwrap();
-    let name = pod.metadata.name.clone().unwrap();
-    until("the namespace to have its account", async || {
-        let made = api.create(&PostParams::default(), &pod).await;
-        made.map(drop).map_err(|error| error.to_string())
-    })
-    .await;
+    let made: Pod = make(client, pod).await;
+    let name = made.metadata.name.unwrap();
     let running = Box::pin(await_condition(api.clone(), &name, conditions::is_pod_running()));
     within("the pod to run", running).await.unwrap();
     api.get(&name).await.unwrap()
@@ -116,6 +130,18 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T,
             Ok(found) => return found,
             Err(why) if began.elapsed() > PATIENCE => panic!("{what}: {why}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// The same, where nothing else has to go on meanwhile.
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let began = Instant::now();
+    loop {
+        match ask() {
+            Ok(found) => return found,
+            Err(why) if began.elapsed() > PATIENCE => panic!("{what}: {why}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, LogParams};
 use tokio::io::AsyncReadExt as _;
 
-use crate::stage::{add_image, machines, printer, run_pod, until, with_client, within};
+use crate::stage::{add_images, machines, printer, run_pod, until, with_client, within};
 
 #[test]
 fn logs_and_exec_reach_a_node_that_nobody_can_call() {
@@ -12,7 +12,7 @@ fn logs_and_exec_reach_a_node_that_nobody_can_call() {
     pool.start_server(&[]).unwrap();
     // Closed from the beginning, joining included.
     pool.world().machine(1).link().close();
-    add_image(&pool, 1);
+    add_images(&pool, 1);
     pool.join(1, &[]).unwrap();
     // The firewall is real: nothing answers there, not even a ping or a refusal.
     let address = std::net::SocketAddr::from((pool.world().machine(1).address(), 10250));

@@ -3,7 +3,7 @@
 //! `report` prints everything as lines; `report exit N [MS]` (after so many milliseconds), `report sleep MS`, `report print TEXT...`, `report cat` (input to
 //! output), `report lines N MS` (a numbered line each so many milliseconds), `report touch BYTES` (uses memory), `report
 //! sizes` (the terminal's size), `report kill N` (a signal to itself), `report stop` (until SIGTERM, then exits 7), `report
-//! clock` (the monotonic clock's nanoseconds at the first instruction).
+//! clock` (the monotonic clock's nanoseconds at the first instruction), `report udp PORT` (answers datagrams).
 #![no_std]
 #![no_main]
 #![allow(dead_code, reason = "shares its system calls with other programs")]
@@ -40,6 +40,7 @@ extern "C" fn entry(stack: *const usize) -> ! {
         b"sizes" => sizes(),
         b"kill" => drop(sys!(KILL, sys!(GETPID).unwrap_or(0), number(start.arg(2)))),
         b"stop" => stop(),
+        b"udp" => udp(number(start.arg(2)) as u16),
         b"clock" => put(|text| drop(text.number(began[0] * 1_000_000_000 + began[1]).put(b"\n"))),
         _ => exit(99),
     }
@@ -114,6 +115,37 @@ fn stop() {
     out(b"ready\n");
     let _ = sys::read(signals as i32, &mut [0u8; 128]);
     exit(7)
+}
+
+/// Answers each datagram with this host's name and the address that it came from, filled up to the datagram's length.
+fn udp(port: u16) {
+    let mut own = [0u8; 16];
+    own[..2].copy_from_slice(&2u16.to_ne_bytes());
+    own[2..4].copy_from_slice(&port.to_be_bytes());
+    let Ok(socket) = sys!(SOCKET, 2, 2 | 0o2_000_000, 0) else { exit(96) };
+    if sys!(BIND, socket, own.as_ptr(), own.len()).is_err() {
+        exit(95)
+    }
+    let mut name = [0u8; 390];
+    let _ = sys!(UNAME, name.as_mut_ptr());
+    let host = &name[65..130];
+    let host = &host[..host.iter().position(|byte| *byte == 0).unwrap_or(64)];
+    out(b"ready\n");
+    let mut datagram = [0u8; 8192];
+    loop {
+        let (mut from, mut size) = ([0u8; 16], 16u32);
+        let Ok(length) = sys!(RECVFROM, socket, datagram.as_mut_ptr(), datagram.len(), 0, from.as_mut_ptr(), &raw mut size)
+        else {
+            continue;
+        };
+        let mut text = Text::<128>::default();
+        text.put(host).put(b" ").number(from[4].into());
+        from[5..8].iter().for_each(|byte| drop(text.put(b".").number((*byte).into())));
+        text.put(b"\n");
+        let text = text.bytes();
+        datagram[..text.len()].copy_from_slice(text);
+        let _ = sys!(SENDTO, socket, datagram.as_ptr(), length.max(text.len()), 0, from.as_ptr(), 16);
+    }
 }
 
 fn section(name: &[u8]) {

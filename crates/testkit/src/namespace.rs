@@ -32,6 +32,12 @@ impl Namespace {
         Ok(Self { file: Arc::new(file) })
     }
 
+    /// The one that a process is in.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        let file = File::open(format!("/proc/{pid}/ns/net"))?;
+        Ok(Self { file: Arc::new(file) })
+    }
+
     /// Runs something in it and waits for it.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         std::thread::scope(|scope| {

@@ -71,14 +71,25 @@ impl Pool {
 
     /// Runs a command on a machine to its end.
     pub fn output(&self, machine: usize, arguments: &[&str]) -> io::Result<Output> {
+        let mut command = self.command(machine, arguments);
+        self.world.machine(machine).namespace().output(&mut command)
+    }
+
+    /// A command about a machine's instance, to be run in the machine's namespace.
+    pub fn command(&self, machine: usize, arguments: &[&str]) -> Command {
+        self.command_at(&self.data(machine), arguments)
+    }
+
+    /// A command about an instance in some directory.
+    pub fn command_at(&self, data: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .arg("--data-dir")
-            .arg(self.data(machine))
+            .arg(data)
             .args(arguments)
             .env("KUBECONFIG", self.dir.join("kubeconfig"))
             .stdin(Stdio::null());
-        self.world.machine(machine).namespace().output(&mut command)
+        command
     }
 
     /// Starts the server, and a node beside it, on the first machine.
@@ -102,6 +113,19 @@ impl Pool {
         let (url, name) = (self.url(), format!("m{machine}"));
         let join = ["join", &url, "--token", &token, "--node-name", &name];
         self.run(machine, &[&join, more].concat())
+    }
+
+    /// What the instance on a machine says of itself.
+    pub fn status(&self, machine: usize) -> Result<serde_json::Value, String> {
+        let text = self.run(machine, &["status", "-o", "json"])?;
+        serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
+    }
+
+    /// The name in the kernel of the instance on a machine.
+    pub fn id(&self, machine: usize) -> Result<String, String> {
+        let status = self.status(machine)?;
+        let id = status["instance"].as_str().map(str::to_owned);
+        id.ok_or_else(|| status.to_string())
     }
 
     /// The last lines of a machine's logs, to see why a test failed.

@@ -49,5 +49,6 @@ pub mod nr {
     pub const SIGNALFD4: usize = 74; pub const SCHED_GETAFFINITY: usize = 123;
     pub const WRITEV: usize = 66;
     pub const SENDTO: usize = 206;
+    pub const RECVFROM: usize = 207;
     pub const PREAD64: usize = 67;
 }

@@ -59,5 +59,6 @@ pub mod nr {
     pub const SIGNALFD4: usize = 289; pub const SCHED_GETAFFINITY: usize = 204;
     pub const WRITEV: usize = 20;
     pub const SENDTO: usize = 44;
+    pub const RECVFROM: usize = 45;
     pub const PREAD64: usize = 17;
 }
