@@ -77,7 +77,10 @@ type Note = (Instant, Result<(), String>);
 
 impl Asker {
     fn start(from: View, address: SocketAddr) -> Self {
-        let (stop, record) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::<Note>::new())));
+        let (stop, record) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(Mutex::new(Vec::<Note>::new())),
+        );
         let (told, notes) = (stop.clone(), record.clone());
         let thread = std::thread::spawn(move || {
             while !told.load(Ordering::Relaxed) {

@@ -125,7 +125,9 @@ async fn token(client: &Client, role: &str) -> String {
             .create_token_request(role, &PostParams::default(), &request)
             .await;
         let status = answer.map_err(|error| error.to_string())?.status;
-        status.and_then(|status| status.token).ok_or_else(|| "no token".to_owned())
+        status
+            .and_then(|status| status.token)
+            .ok_or_else(|| "no token".to_owned())
     })
     .await
 }

@@ -190,7 +190,9 @@ fn not_ready(instance: &Instance, role: Role, limit: Duration) -> anyhow::Error 
     let text = String::from_utf8_lossy(&text);
     let trouble = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
     let said = text.lines().rev().find(trouble).or(text.lines().last());
-    let said = said.map_or("it has said nothing yet".to_owned(), |line| format!("it said last: {}", line.trim()));
+    let said = said.map_or("it has said nothing yet".to_owned(), |line| {
+        format!("it said last: {}", line.trim())
+    });
     anyhow::anyhow!("the {} is not ready after {} s; {said}", role.name(), limit.as_secs())
 }
 
