@@ -11,8 +11,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::tools::{self, Kubectl};
 
 const RANGES: [&str; 4] = ["--pod-cidr", "10.221.0.0/16", "--service-cidr", "10.222.0.0/16"];
-/// Of one with several nodes, which may be there at the same time.
-const OTHER_RANGES: [&str; 4] = ["--pod-cidr", "10.223.0.0/16", "--service-cidr", "10.224.0.0/16"];
 /// busybox under the names of its programs.
 const TOOLS: &str = "FROM scratch\nCOPY rootfs /\nENV PATH=/bin HOME=/\nCMD [\"sh\"]\n";
 /// The demo's image once more, so that there is another version to roll to.
@@ -27,20 +25,7 @@ pub(crate) struct House {
 impl House {
     /// Starts it with the demo.
     pub(crate) fn start(bin: &Path) -> anyhow::Result<Self> {
-        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let arguments = [&["--demo", "--listen", &listen][..], &RANGES].concat();
-        Self::started(bin, "clients", &arguments)
-    }
-
-    /// Starts another one, of several nodes on this machine.
-    pub(crate) fn of_nodes(&self, count: &str) -> anyhow::Result<Self> {
-        let listen = TcpListener::bind("0.0.0.0:0")?.local_addr()?.to_string();
-        let arguments = [&["--nodes", count, "--listen", &listen][..], &OTHER_RANGES].concat();
-        Self::started(&self.bin, "clients-nodes", &arguments)
-    }
-
-    fn started(bin: &Path, name: &str, arguments: &[&str]) -> anyhow::Result<Self> {
-        let work = std::env::temp_dir().join(format!("gantry-{name}-{}", std::process::id()));
+        let work = std::env::temp_dir().join(format!("gantry-clients-{}", std::process::id()));
         fs::create_dir_all(&work).with_context(|| format!("making {}", work.display()))?;
         let house = Self {
             bin: bin.to_path_buf(),
@@ -50,9 +35,10 @@ impl House {
         let bin_dir = house.bin_dir();
         fs::create_dir_all(&bin_dir).with_context(|| format!("making {}", bin_dir.display()))?;
         std::os::unix::fs::symlink(bin, bin_dir.join("gantry")).context("linking gantry")?;
-        let mut up = house.gantry(&["up", "--no-kubeconfig"]);
+        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let mut up = house.gantry(&["up", "--demo", "--no-kubeconfig", "--listen", &listen]);
         let up = up
-            .args(arguments)
+            .args(RANGES)
             .stdin(Stdio::null())
             .status()
             .context("starting gantry")?;
