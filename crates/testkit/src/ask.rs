@@ -127,7 +127,7 @@ fn addresses(message: &[u8], mut at: usize) -> Result<Vec<Ipv4Addr>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::addresses;
+    use super::{Ipv4Addr, addresses};
 
     #[test]
     fn addresses_are_found_in_an_answer() {
@@ -136,7 +136,7 @@ mod tests {
         // An alias by a pointer, then an address under a name that is written out.
         message.extend([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 5, 0, 3, 1, b'b', 0]);
         message.extend([1, b'b', 0, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 10, 0, 0, 9]);
-        assert_eq!(addresses(&message, start).unwrap(), [[10, 0, 0, 9].into()]);
+        assert_eq!(addresses(&message, start).unwrap(), [Ipv4Addr::new(10, 0, 0, 9)]);
         assert!(addresses(&message[..message.len() - 1], start).is_err());
         message[3] = 0x83;
         assert_eq!(addresses(&message, start).unwrap().len(), 0);
