@@ -4,6 +4,7 @@
 pub mod codec;
 pub mod custom;
 pub mod discovery;
+pub mod expression;
 pub mod merge;
 pub mod openapi;
 pub mod resource;

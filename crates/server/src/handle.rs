@@ -144,8 +144,15 @@ async fn resource(
     if let Some(text) = call.kind.row.custom.as_ref().and_then(|custom| custom.deprecation()) {
         call.warn(text);
     }
-    let answer = rest::handle(&call).await?;
-    answer.into_response(&call)
+    let answered = match rest::handle(&call).await {
+        Ok(answer) => answer.into_response(&call),
+        Err(status) => Err(status),
+    };
+    Ok(answered.unwrap_or_else(|status| {
+        let mut response = answer::of_status(&status, call.wanted);
+        answer::add_warnings(&call, &mut response);
+        response
+    }))
 }
 
 async fn read(mut body: Incoming) -> Result<Bytes, Status> {

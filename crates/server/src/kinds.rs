@@ -120,6 +120,20 @@ impl Kind {
         project(&*self.rules, bytes)
     }
 
+    /// An object of this kind in the form of another version of the same resource.
+    pub(crate) fn convert(&self, object: &Value, to: &Kind) -> Result<Value, Status> {
+        let mut converted = to.tree(&self.stored(object)?, meta::Revision(0))?;
+        match object["metadata"].get("resourceVersion") {
+            Some(revision) => converted["metadata"]["resourceVersion"] = revision.clone(),
+            None => {
+                if let Some(metadata) = converted["metadata"].as_object_mut() {
+                    metadata.remove("resourceVersion");
+                }
+            }
+        }
+        Ok(converted)
+    }
+
     pub(crate) fn not_found(&self, name: &str) -> Status {
         Status::not_found(&self.resource, name)
     }
@@ -135,6 +149,8 @@ pub(crate) struct Kinds {
 pub(crate) struct Served {
     all: Vec<Arc<Kind>>,
     by_path: HashMap<(String, String, String), usize>,
+    /// The kinds that share their objects: versions of one resource.
+    by_prefix: HashMap<String, Vec<Arc<Kind>>>,
     pub(crate) documents: Documents,
 }
 
@@ -146,8 +162,13 @@ impl Served {
             (row.group.to_string(), row.version.to_string(), row.plural.to_string())
         };
         let places = all.iter().enumerate();
+        let mut by_prefix: HashMap<String, Vec<Arc<Kind>>> = HashMap::new();
+        for kind in &all {
+            by_prefix.entry(kind.prefix.clone()).or_default().push(Arc::clone(kind));
+        }
         Served {
             by_path: places.map(|(at, kind)| (path(kind), at)).collect(),
+            by_prefix,
             documents: Documents::new(Catalog::new(rows)),
             all,
         }
@@ -156,6 +177,15 @@ impl Served {
     /// Every kind.
     pub(crate) fn all(&self) -> &[Arc<Kind>] {
         &self.all
+    }
+
+    /// The other versions of a kind's resource.
+    pub(crate) fn siblings(&self, kind: &Kind) -> Vec<Arc<Kind>> {
+        let versions = self.by_prefix.get(&kind.prefix).into_iter().flatten();
+        versions
+            .filter(|other| other.api_version != kind.api_version)
+            .cloned()
+            .collect()
     }
 }
 

@@ -10,6 +10,7 @@ mod allocate;
 mod authn;
 mod authz;
 mod bootstrap;
+mod callout;
 mod config;
 mod core;
 mod endpoints;

@@ -13,7 +13,7 @@ use crate::http::body::incoming;
 use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
-use crate::{Config, Error, User, bootstrap, extensions, kubeconfig, pki};
+use crate::{Config, Error, User, admission, bootstrap, extensions, kubeconfig, pki};
 
 /// A running API server. Clones are the same server.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ impl Server {
             status: Box::new(status),
         })?;
         tokio::spawn(Arc::clone(&core).follow_policy());
+        admission::follow(&core);
         core.set_ready();
         Ok(Server { core })
     }

@@ -7,6 +7,7 @@ pub mod fields;
 mod go_text;
 mod json_patch;
 mod merge_patch;
+mod overlay;
 mod problem;
 #[cfg(test)]
 mod sample;
@@ -15,5 +16,6 @@ mod typed;
 
 pub use json_patch::{MAX_OPERATIONS, Patched, json_patch};
 pub use merge_patch::merge_patch;
+pub use overlay::overlay;
 pub use problem::Problem;
 pub use strategic::{strategic, strategic_diff};

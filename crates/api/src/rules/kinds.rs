@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::check::Errors;
 use super::{Rules, metadata, strategy};
 use super::{
-    address, autoscaler, class, config_map, cron_job, daemon_set, definition, deployment, disruption_budget, endpoints,
+    address, admission, autoscaler, class, config_map, cron_job, daemon_set, definition, deployment, disruption_budget, endpoints,
     event, ingress, job, lease, namespace, network_policy, node, persistent_volume, persistent_volume_claim, pod,
     pod_template, quota, rbac, replica_set, service, service_account, signing_request, stateful_set, storage,
 };
@@ -30,6 +30,18 @@ pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
         ("", "secrets") => &config_map::Secret,
         ("", "serviceaccounts") => &service_account::ServiceAccount,
         ("", "services") => &service::Service,
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => &admission::Mutating,
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings") => &admission::Binding { mutating: true },
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations") => {
+            &admission::Configuration { mutating: true }
+        }
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => &admission::Validating,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => {
+            &admission::Binding { mutating: false }
+        }
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations") => {
+            &admission::Configuration { mutating: false }
+        }
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::CustomResourceDefinition,
         ("apps", "controllerrevisions") => &pod_template::ControllerRevision,
         ("apps", "daemonsets") => &daemon_set::DaemonSet,

@@ -5,6 +5,7 @@
 //! knows who asks: admission and allocation are the server's. `null`, and a field that is absent, are the same here.
 
 mod address;
+mod admission;
 mod age;
 mod autoscaler;
 mod base64;

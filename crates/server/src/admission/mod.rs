@@ -1,14 +1,20 @@
 //! What a write may contain, decided with the object at hand: a chain of plug-ins, first those that change the object,
-//! then those that only look at it.
+//! then those that only look at it. At the end of both stand those that people put in while the server runs: policies, then
+//! webhooks.
 
 mod certificates;
 mod default_toleration_seconds;
 mod escalation;
+mod follow;
+mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+mod policy;
 mod priority;
+mod rounds;
 mod service_account;
 mod taint_nodes;
+mod webhook;
 
 use async_trait::async_trait;
 use meta::Status;
@@ -16,7 +22,13 @@ use serde_json::Value;
 
 use crate::core::Core;
 use crate::kinds::Kind;
+use crate::rest::{Call, options};
 use crate::user::User;
+
+use rounds::Rounds;
+
+pub(crate) use follow::follow;
+pub(crate) use webhook::GROUP;
 
 /// What is about to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +36,13 @@ pub(crate) enum Operation {
     Create,
     Update,
     Delete,
+    Connect,
 }
 
 /// A write under review.
 #[derive(Clone, Copy)]
 pub(crate) struct Review<'a> {
+    pub(crate) call: &'a Call,
     pub(crate) core: &'a Core,
     pub(crate) user: &'a User,
     pub(crate) kind: &'a Kind,
@@ -39,10 +53,45 @@ pub(crate) struct Review<'a> {
     pub(crate) old: Option<&'a Value>,
 }
 
+impl<'a> Review<'a> {
+    /// A request to a subresource whose body is of a kind of its own.
+    pub(crate) fn of_subresource(call: &'a Call, name: &'a str, operation: Operation) -> Review<'a> {
+        Review {
+            call,
+            core: &call.core,
+            user: &call.user,
+            kind: &call.kind,
+            namespace: call.namespace().unwrap_or_default(),
+            name,
+            subresource: call.subresource(),
+            operation,
+            old: None,
+        }
+    }
+}
+
 impl Review<'_> {
     /// Whether it is about a resource itself or this subresource of it.
     pub(crate) fn is(&self, group: &str, resource: &str, subresource: &str) -> bool {
         self.kind.resource.group == group && self.kind.resource.resource == resource && self.subresource == subresource
+    }
+
+    /// The namespace that it is in; a namespace counts as being in itself.
+    pub(crate) fn space(&self) -> &str {
+        match (self.kind.resource.group.as_str(), self.kind.resource.resource.as_str()) {
+            ("", "namespaces") => self.name,
+            _ => self.namespace,
+        }
+    }
+
+    /// The options of the request, as an object.
+    pub(crate) fn options(&self) -> Value {
+        options::told(self.call, self.operation)
+    }
+
+    /// Whether nothing is to be written.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.options()["dryRun"].as_array().is_some_and(|list| !list.is_empty())
     }
 
     /// A refusal.
@@ -69,12 +118,16 @@ pub(crate) trait Plugin: Send + Sync {
 }
 
 /// The plug-ins in their order.
-pub(crate) struct Chain(Vec<Box<dyn Plugin>>);
+pub(crate) struct Chain {
+    plugins: Vec<Box<dyn Plugin>>,
+    policies: policy::Policies,
+    webhooks: webhook::Webhooks,
+}
 
 impl Chain {
     /// All that are built in.
     pub(crate) fn builtin() -> Chain {
-        Chain(vec![
+        let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
             Box::new(node_restriction::NodeRestriction),
             Box::new(service_account::ServiceAccount),
@@ -83,20 +136,57 @@ impl Chain {
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(certificates::Certificates),
             Box::new(escalation::Escalation),
-        ])
+        ];
+        Chain {
+            plugins,
+            policies: policy::Policies::default(),
+            webhooks: webhook::Webhooks::default(),
+        }
+    }
+
+    /// Compiles what people have put in, as the caches have it now.
+    pub(crate) fn compile(&self, core: &Core) {
+        self.policies.compile(core);
+        self.webhooks.compile(core);
     }
 
     pub(crate) async fn mutate(&self, review: &Review<'_>, object: &mut Value) -> Result<(), Status> {
-        for plugin in self.0.iter().filter(|plugin| plugin.concerns(review)) {
-            plugin.mutate(review, object).await?;
+        let mut rounds = Rounds::default();
+        self.round(review, object, &mut rounds).await?;
+        if rounds.wanted {
+            rounds.second = true;
+            self.round(review, object, &mut rounds).await?;
         }
         Ok(())
     }
 
+    async fn round(&self, review: &Review<'_>, object: &mut Value, rounds: &mut Rounds) -> Result<(), Status> {
+        for plugin in self.plugins.iter().filter(|plugin| plugin.concerns(review)) {
+            plugin.mutate(review, object).await?;
+        }
+        self.policies.mutate(review, Some(object), rounds).await?;
+        self.webhooks.mutate(review, Some(object), rounds).await
+    }
+
     pub(crate) async fn validate(&self, review: &Review<'_>, object: Option<&Value>) -> Result<(), Status> {
-        for plugin in self.0.iter().filter(|plugin| plugin.concerns(review)) {
+        for plugin in self.plugins.iter().filter(|plugin| plugin.concerns(review)) {
             plugin.validate(review, object).await?;
         }
-        Ok(())
+        self.policies.validate(review, object).await?;
+        self.webhooks.validate(review, object).await
+    }
+
+    /// A deletion: there is no object to change, and still the mutating ones are asked.
+    pub(crate) async fn remove(&self, review: &Review<'_>) -> Result<(), Status> {
+        let mut rounds = Rounds::default();
+        self.policies.mutate(review, None, &mut rounds).await?;
+        self.webhooks.mutate(review, None, &mut rounds).await?;
+        self.validate(review, None).await
+    }
+
+    /// A request that is written nowhere, or elsewhere in another form: its body may be changed, then it is looked at.
+    pub(crate) async fn pass(&self, review: &Review<'_>, body: &mut Value) -> Result<(), Status> {
+        self.mutate(review, body).await?;
+        self.validate(review, Some(body)).await
     }
 }

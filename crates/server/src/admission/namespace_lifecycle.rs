@@ -18,6 +18,7 @@ impl Plugin for NamespaceLifecycle {
         match review.operation {
             Operation::Delete => namespaces,
             Operation::Create | Operation::Update => !namespaces && !review.namespace.is_empty(),
+            Operation::Connect => false,
         }
     }
 

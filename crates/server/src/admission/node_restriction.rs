@@ -29,7 +29,10 @@ impl Plugin for NodeRestriction {
         ) {
             ("", "pods", "") => pod(review, node, object),
             ("", "pods", "status") => own_pod(review, node, review.old),
-            ("", "pods", "eviction") => own_pod(review, node, review.old),
+            ("", "pods", "eviction") => {
+                let key = ObjectKey::namespaced(review.namespace, review.name);
+                own_pod(review, node, review.core.cached_tree("", "pods", &key).as_ref())
+            }
             ("", "nodes", _) => own_node(review, node, object),
             ("", "serviceaccounts", "token") => token(review, node, object),
             ("coordination.k8s.io", "leases", _) => lease(review, node),
@@ -72,6 +75,7 @@ fn own_pod(review: &Review<'_>, node: &str, old: Option<&Value>) -> Result<(), S
     }
     let what = match review.operation {
         Operation::Delete => "can only delete pods",
+        Operation::Create => "can only evict pods",
         _ => "can only update pod status for pods",
     };
     Err(review.forbidden(format!("node {node:?} {what} with spec.nodeName set to itself")))

@@ -56,12 +56,17 @@ impl Answer {
                 full(code, wanted, render::tree(&object, wanted)?)
             }
         };
-        for text in call.warnings.lock().drain(..) {
-            if let Ok(value) = HeaderValue::from_str(&format!("299 - {}", meta::quote(&text))) {
-                response.headers_mut().append("warning", value);
-            }
-        }
+        add_warnings(call, &mut response);
         Ok(response)
+    }
+}
+
+/// Adds what the client is to be told beside the answer, also beside a refusal.
+pub(crate) fn add_warnings(call: &Call, response: &mut Response<Body>) {
+    for text in call.warnings.lock().drain(..) {
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - {}", meta::quote(&text))) {
+            response.headers_mut().append("warning", value);
+        }
     }
 }
 

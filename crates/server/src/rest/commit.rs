@@ -89,8 +89,12 @@ async fn settle(core: &Core, kind: &Kind, committed: &Committed) -> Result<(), S
         "priorityclasses" => true,
         _ => policy,
     };
-    if looked_up {
+    let configures = kind.resource.group == crate::admission::GROUP;
+    if looked_up || configures {
         kind.cache()?.wait_until(*revision).await.map_err(of_watch)?;
+    }
+    if configures {
+        core.admission.compile(core);
     }
     if policy && core.is_ready() {
         core.compile_policy();

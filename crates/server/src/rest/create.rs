@@ -110,16 +110,7 @@ async fn prepare(
     reset_system_metadata(object);
     kind.rules.default(object);
     let name = object::name(object).to_owned();
-    let review = Review {
-        core: &call.core,
-        user: &call.user,
-        kind,
-        namespace: call.namespace().unwrap_or_default(),
-        name: &name,
-        subresource: "",
-        operation: Operation::Create,
-        old: None,
-    };
+    let review = review(call, kind, &name);
     call.core.admission.mutate(&review, object).await?;
     kind.rules.default(object);
     kind.rules.prepare_create(object);
@@ -134,6 +125,20 @@ async fn prepare(
     }
     kind.rules.canonicalize(object);
     call.core.admission.validate(&review, Some(object)).await
+}
+
+fn review<'a>(call: &'a Call, kind: &'a Kind, name: &'a str) -> Review<'a> {
+    Review {
+        call,
+        core: &call.core,
+        user: &call.user,
+        kind,
+        namespace: call.namespace().unwrap_or_default(),
+        name,
+        subresource: "",
+        operation: Operation::Create,
+        old: None,
+    }
 }
 
 fn record_requester(call: &Call, kind: &Kind, object: &mut Value) {

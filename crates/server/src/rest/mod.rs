@@ -81,6 +81,11 @@ impl Call {
         self.path.subresource.as_deref().unwrap_or_default()
     }
 
+    /// Notes something for the audit log.
+    pub(crate) fn annotate(&self, key: String, value: &str) {
+        tracing::debug!(target: "audit", %key, %value, path = self.uri.path(), "an annotation");
+    }
+
     /// Tells the client something in a `Warning` header.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         let text = text.into();

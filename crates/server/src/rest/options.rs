@@ -3,9 +3,14 @@
 use api::codec::FieldValidation;
 use meta::{FieldError, GroupKind, Status};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::Call;
+use crate::admission::Operation;
 use crate::http::query::Query;
+
+/// The version that options are of.
+const META: &str = "meta.k8s.io/v1";
 
 /// The options of create, update and patch.
 #[derive(Clone, Debug)]
@@ -63,6 +68,49 @@ impl WriteOptions {
     }
 }
 
+/// The options of a request as an object, as those who judge the request see them.
+pub(crate) fn told(call: &Call, operation: Operation) -> Value {
+    let kind = match operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => return told_deletion(call),
+        Operation::Connect => return Value::Null,
+    };
+    let mut options = json!({"kind": kind, "apiVersion": META});
+    for key in ["fieldManager", "fieldValidation"] {
+        if let Some(value) = call.query.get(key) {
+            options[key] = value.into();
+        }
+    }
+    add_dry_run(call, &mut options);
+    options
+}
+
+fn told_deletion(call: &Call) -> Value {
+    let body = super::decode::tree(call).ok().flatten();
+    let mut options = body.unwrap_or_else(|| {
+        let mut options = json!({});
+        if let Ok(Some(seconds)) = call.query.integer("gracePeriodSeconds") {
+            options["gracePeriodSeconds"] = seconds.into();
+        }
+        if let Some(policy) = call.query.get("propagationPolicy") {
+            options["propagationPolicy"] = policy.into();
+        }
+        options
+    });
+    options["kind"] = "DeleteOptions".into();
+    options["apiVersion"] = META.into();
+    add_dry_run(call, &mut options);
+    options
+}
+
+fn add_dry_run(call: &Call, options: &mut Value) {
+    let values: Vec<&str> = call.query.all("dryRun").collect();
+    if !values.is_empty() {
+        options["dryRun"] = json!(values);
+    }
+}
+
 /// The manager that the client names, or its program's name.
 fn manager(call: &Call, given: &str) -> String {
     let agent = call
@@ -103,6 +151,8 @@ pub(crate) struct DeleteOptions {
     pub(crate) uid: Option<String>,
     pub(crate) revision: Option<String>,
     pub(crate) propagation: Option<Propagation>,
+    /// Admission has looked at it already, in another form.
+    pub(crate) is_reviewed: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -173,6 +223,7 @@ impl DeleteOptions {
             uid,
             revision,
             propagation,
+            is_reviewed: false,
         })
     }
 }

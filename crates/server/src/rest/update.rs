@@ -11,6 +11,7 @@ use store::Key;
 
 use super::commit::{self, Committed};
 use super::options::WriteOptions;
+use super::sub::scale;
 use super::{Answer, Call, create, decode, ownership};
 use crate::admission::{Operation, Review};
 use crate::allocate;
@@ -30,6 +31,25 @@ pub(crate) struct Target<'a> {
     /// The endpoint: the object itself, or one of its subresources.
     pub(crate) subresource: &'a str,
     pub(crate) strategy: Strategy,
+}
+
+/// What admission sees of an update.
+enum Sight {
+    /// Nothing: it has seen the request in its own form.
+    Nothing,
+    Object,
+    /// The scale of the object.
+    Scale,
+}
+
+impl Target<'_> {
+    fn sight(&self) -> Sight {
+        match (self.strategy, self.subresource) {
+            (Strategy::Made, _) => Sight::Nothing,
+            (_, "scale") => Sight::Scale,
+            _ => Sight::Object,
+        }
+    }
 }
 
 /// Which of the kind's rules hold for an update.
@@ -236,17 +256,8 @@ async fn prepare(
 ) -> Result<(), Status> {
     let (kind, rules) = (target.kind, &target.kind.rules);
     rules.default(object);
-    let review = Review {
-        core: &call.core,
-        user: &call.user,
-        kind,
-        namespace: target.namespace.unwrap_or_default(),
-        name: target.name,
-        subresource: target.subresource,
-        operation: Operation::Update,
-        old: Some(old),
-    };
-    call.core.admission.mutate(&review, object).await?;
+    let review = review(call, target, old);
+    mutate(call, target, &review, object).await?;
     rules.default(object);
     match target.strategy {
         Strategy::Main => {
@@ -270,7 +281,50 @@ async fn prepare(
         return Err(Status::invalid(&kind.group_kind, target.name, &errors));
     }
     rules.canonicalize(object);
-    call.core.admission.validate(&review, Some(object)).await
+    match target.sight() {
+        Sight::Nothing => Ok(()),
+        Sight::Object => call.core.admission.validate(&review, Some(object)).await,
+        Sight::Scale => {
+            let (scale, old) = (scale::of(call, object), scale::of(call, old));
+            let review = Review {
+                old: Some(&old),
+                ..review
+            };
+            call.core.admission.validate(&review, Some(&scale)).await
+        }
+    }
+}
+
+/// Lets admission change what it sees of the object.
+async fn mutate(call: &Call, target: &Target<'_>, review: &Review<'_>, object: &mut Value) -> Result<(), Status> {
+    match target.sight() {
+        Sight::Nothing => Ok(()),
+        Sight::Object => call.core.admission.mutate(review, object).await,
+        Sight::Scale => {
+            let mut scale = scale::of(call, object);
+            let old = review.old.map(|old| scale::of(call, old));
+            let review = Review {
+                old: old.as_ref(),
+                ..*review
+            };
+            call.core.admission.mutate(&review, &mut scale).await?;
+            scale::put(call, object, &scale)
+        }
+    }
+}
+
+fn review<'a>(call: &'a Call, target: &Target<'a>, old: &'a Value) -> Review<'a> {
+    Review {
+        call,
+        core: &call.core,
+        user: &call.user,
+        kind: target.kind,
+        namespace: target.namespace.unwrap_or_default(),
+        name: target.name,
+        subresource: target.subresource,
+        operation: Operation::Update,
+        old: Some(old),
+    }
 }
 
 /// Whether nothing holds a deleted object any longer once this update is in.

@@ -6,8 +6,11 @@
 
 mod access;
 mod custom;
+mod hook;
 mod network;
 mod objects;
+mod policies;
 mod streams;
 mod watching;
+mod webhooks;
 mod world;

@@ -7,6 +7,7 @@ use meta::{FieldError, Status};
 use serde_json::{Value, json};
 
 use super::{Answer, Call};
+use crate::admission::{Operation, Review};
 use crate::object::{self, text};
 use crate::rest::decode;
 use crate::rest::options::WriteOptions;
@@ -14,16 +15,23 @@ use crate::rest::update::{self, Strategy, Target, Wanted};
 
 /// Answers a POST to `pods/NAME/binding`.
 pub(super) async fn of_pod(call: &Call) -> Result<Answer, Status> {
-    let binding = decode::other(call, "v1", "Binding")?;
+    let mut binding = decode::other(call, "v1", "Binding")?;
     let name = call.name()?;
+    admit(call, name, &mut binding).await?;
     bind(call, name, &binding).await
 }
 
 /// Answers a POST to `bindings`, where the binding names the pod.
 pub(super) async fn of_collection(call: &Call) -> Result<Answer, Status> {
-    let binding = decode::other(call, "v1", "Binding")?;
+    let mut binding = decode::other(call, "v1", "Binding")?;
     let name = object::name(&binding).to_owned();
+    admit(call, &name, &mut binding).await?;
     bind(call, &name, &binding).await
+}
+
+async fn admit(call: &Call, name: &str, binding: &mut Value) -> Result<(), Status> {
+    let review = Review::of_subresource(call, name, Operation::Create);
+    call.core.admission.pass(&review, binding).await
 }
 
 async fn bind(call: &Call, name: &str, binding: &Value) -> Result<Answer, Status> {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use watch::Scope;
 
 use super::{Answer, Call};
+use crate::admission::{Operation, Review};
 use crate::object::{self, text};
 use crate::rest::options::{DeleteOptions, WriteOptions};
 use crate::rest::update::{self, Strategy, Target, Wanted};
@@ -14,7 +15,7 @@ use crate::rest::{decode, delete};
 /// Answers a POST to `pods/NAME/eviction`.
 pub(super) async fn evict(call: &Call) -> Result<Answer, Status> {
     let write = WriteOptions::parse(call, "CreateOptions")?;
-    let eviction = decode::other(call, "policy/v1", "Eviction")?;
+    let mut eviction = decode::other(call, "policy/v1", "Eviction")?;
     let (name, namespace) = (call.name()?, call.namespace());
     let given = object::name(&eviction);
     if !given.is_empty() && given != name {
@@ -22,9 +23,12 @@ pub(super) async fn evict(call: &Call) -> Result<Answer, Status> {
             "name in URL does not match name in Eviction object",
         ));
     }
+    let review = Review::of_subresource(call, name, Operation::Create);
+    call.core.admission.pass(&review, &mut eviction).await?;
     let body = serde_json::from_value(eviction["deleteOptions"].clone()).unwrap_or_default();
     let mut options = DeleteOptions::of(body)?;
     options.dry_run |= write.dry_run;
+    options.is_reviewed = true;
     let pod = update::current(&call.kind, namespace, name)
         .await?
         .ok_or_else(|| call.kind.not_found(name))?

@@ -2,10 +2,11 @@
 
 mod access;
 mod binding;
+mod connect;
 mod eviction;
 mod node_call;
-mod proxy;
-mod scale;
+pub(crate) mod proxy;
+pub(crate) mod scale;
 mod stream;
 mod token;
 mod token_review;
@@ -26,11 +27,15 @@ pub(crate) async fn handle(call: &Call) -> Result<Answer, Status> {
     };
     // Methods that have no verb (OPTIONS) are the proxied server's business.
     if name == "proxy" {
+        connect::admit(call).await?;
         return proxy::handle(call).await;
     }
     // A stream is opened by a GET (websocket) or a POST (SPDY).
     if !known.verbs.contains(&call.verb) {
         return Err(Status::method_not_allowed(&call.kind.resource, call.verb));
+    }
+    if matches!(name, "exec" | "attach" | "portforward") {
+        connect::admit(call).await?;
     }
     let plural = call.kind.resource.resource.as_str();
     match (call.kind.resource.group.as_str(), plural, name) {

@@ -51,15 +51,7 @@ pub(super) async fn handle(call: &Call) -> Result<Answer, Status> {
     let updated = update::change(call, &options, &target, |current| {
         let scale = wanted(call, &options, current)?;
         let mut object = current.clone();
-        let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
-        if replicas < 0 {
-            let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-            return Err(Status::invalid(&GroupKind::new("autoscaling", "Scale"), name, &[error]));
-        }
-        match custom(call) {
-            Some(paths) => set(&mut object, &paths.spec_replicas, replicas.into()),
-            None => object["spec"]["replicas"] = replicas.into(),
-        }
+        put(call, &mut object, &scale)?;
         // Without a revision it is for whatever is there now, and tried again when that has changed meanwhile.
         let demanded = text(&scale, &["metadata", "resourceVersion"]);
         if !demanded.is_empty() {
@@ -115,8 +107,23 @@ fn set(object: &mut Value, path: &str, value: Value) {
     *place = value;
 }
 
+/// Puts the number of a scale into an object.
+pub(crate) fn put(call: &Call, object: &mut Value, scale: &Value) -> Result<(), Status> {
+    let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+    if replicas < 0 {
+        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        let kind = GroupKind::new("autoscaling", "Scale");
+        return Err(Status::invalid(&kind, object::name(object), &[error]));
+    }
+    match custom(call) {
+        Some(paths) => set(object, &paths.spec_replicas, replicas.into()),
+        None => object["spec"]["replicas"] = replicas.into(),
+    }
+    Ok(())
+}
+
 /// The scale of an object.
-fn of(call: &Call, object: &Value) -> Value {
+pub(crate) fn of(call: &Call, object: &Value) -> Value {
     let custom = custom(call);
     let number = |path: &str| at(object, path).and_then(Value::as_i64).unwrap_or(0);
     let (replicas, observed) = match custom {

@@ -24,7 +24,10 @@ pub(super) async fn request(call: &Call) -> Result<Answer, Status> {
     let account = update::current(&call.kind, Some(namespace), name).await?;
     let account = account.ok_or_else(|| call.kind.not_found(name))?.tree;
     check(&mut request, name)?;
+    request["apiVersion"] = json!("authentication.k8s.io/v1");
+    request["kind"] = json!("TokenRequest");
     let review = Review {
+        call,
         core: &call.core,
         user: &call.user,
         kind: &call.kind,
@@ -34,7 +37,7 @@ pub(super) async fn request(call: &Call) -> Result<Answer, Status> {
         operation: Operation::Create,
         old: None,
     };
-    call.core.admission.validate(&review, Some(&request)).await?;
+    call.core.admission.pass(&review, &mut request).await?;
     let mut bound = Bound {
         namespace: namespace.to_owned(),
         serviceaccount: reference(&account),
@@ -67,8 +70,6 @@ pub(super) async fn request(call: &Call) -> Result<Answer, Status> {
         .map(meta::time::format_seconds)
         .unwrap_or_default();
     request["metadata"] = json!({"name": name, "namespace": namespace, "creationTimestamp": meta::time::now()});
-    request["apiVersion"] = json!("authentication.k8s.io/v1");
-    request["kind"] = json!("TokenRequest");
     request["status"] = json!({"token": token, "expirationTimestamp": until});
     Ok(Answer::Tree {
         code: StatusCode::CREATED,

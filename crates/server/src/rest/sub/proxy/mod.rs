@@ -3,8 +3,8 @@
 //! The way is the tunnel of a node: it connects to the pod's address, or answers itself what a kubelet would. Only
 //! endpoints that no node of ours has are called directly.
 
-mod place;
-mod stream;
+pub(crate) mod place;
+pub(crate) mod stream;
 mod transport;
 
 use http::header::{HeaderValue, LOCATION};
@@ -31,7 +31,7 @@ pub(super) async fn handle(call: &Call) -> Result<Answer, Status> {
 }
 
 /// The part of the request's path that is the proxied server's, as the client wrote it.
-fn below(call: &Call) -> &str {
+pub(super) fn below(call: &Call) -> &str {
     // api, version, [namespaces, NAME,] resource, NAME, proxy
     let parts = if call.kind.row.namespaced { 7 } else { 5 };
     rest_of(call.uri.path(), parts)

@@ -11,7 +11,7 @@ use crate::rest::update;
 
 /// How the place is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// The node answers itself, as a kubelet.
     Kubelet(String),
     /// The node of this name connects to the address.
@@ -22,12 +22,12 @@ pub(super) enum Way {
 
 /// A server that is proxied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) way: Way,
-    pub(super) https: bool,
+pub(crate) struct Place {
+    pub(crate) way: Way,
+    pub(crate) https: bool,
     /// An IP address; empty for a kubelet.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 /// The kubelet's port, as everyone knows it.
@@ -165,7 +165,7 @@ fn port_name(service: &Value, id: &Id<'_>) -> Result<String, Status> {
 }
 
 /// The endpoints of a slice that take connections on the port.
-fn places(slice: &Value, port_name: &str, https: bool) -> Vec<Place> {
+pub(crate) fn places(slice: &Value, port_name: &str, https: bool) -> Vec<Place> {
     let ports = slice["ports"].as_array().into_iter().flatten();
     let mut named = ports.filter(|port| text(port, &["name"]) == port_name);
     let port = named.next().and_then(|port| u16::try_from(port["port"].as_u64()?).ok());

@@ -30,11 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WAITING: usize = 16;
 
 /// A connection of any kind.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Send {}
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Connection for T {}
 
 /// Connects to a place.
-pub(super) async fn connect(core: &Core, place: &Place) -> Result<Pin<Box<dyn Connection>>, Status> {
+pub(crate) async fn connect(core: &Core, place: &Place) -> Result<Pin<Box<dyn Connection>>, Status> {
     let connecting = async {
         let plain: Pin<Box<dyn Connection>> = match &place.way {
             Way::Node(node) => Box::pin(through(core, node, &place.host, place.port).await?),

@@ -1,0 +1,236 @@
+//! Webhooks: the configurations, compiled once a change, and the calls by which others change or refuse a request.
+
+mod hook;
+mod review;
+
+use std::sync::Arc;
+
+use api::codec::{self, FieldValidation, Shape};
+use arc_swap::ArcSwap;
+use futures::future::join_all;
+use meta::Status;
+use serde_json::Value;
+use watch::Scope;
+
+use super::Review;
+use super::matching::{Matched, body, is_exempt};
+use super::rounds::Rounds;
+use crate::core::Core;
+use crate::object;
+
+use hook::{Hook, seen};
+use review::{Verdict, denied, question, verdict};
+
+pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
+const MUTATING: &str = "mutatingwebhookconfigurations";
+const VALIDATING: &str = "validatingwebhookconfigurations";
+/// The resources whose changes compile anew.
+pub(crate) const SOURCES: [&str; 2] = [MUTATING, VALIDATING];
+
+/// All webhooks, in the order of their configurations' names.
+#[derive(Default)]
+pub(crate) struct Webhooks {
+    mutating: ArcSwap<Vec<Arc<Hook>>>,
+    validating: ArcSwap<Vec<Arc<Hook>>>,
+}
+
+/// Why a webhook's word doesn't let a request pass.
+enum Refusal {
+    /// It could not be asked, or its answer is none: its failure policy decides.
+    Failed(String),
+    /// It, or the server for it, says no.
+    Said(Box<Status>),
+}
+
+impl Webhooks {
+    /// Compiles what has changed.
+    pub(crate) fn compile(&self, core: &Core) {
+        for (plural, list) in [(MUTATING, &self.mutating), (VALIDATING, &self.validating)] {
+            list.store(Arc::new(compiled(core, plural, &list.load())));
+        }
+    }
+
+    /// Asks the mutating ones, one after the other; without an object (a deletion) they can only refuse.
+    pub(crate) async fn mutate(
+        &self,
+        review: &Review<'_>,
+        mut object: Option<&mut Value>,
+        rounds: &mut Rounds,
+    ) -> Result<(), Status> {
+        let hooks = self.mutating.load_full();
+        if hooks.is_empty() || is_exempt(review) {
+            return Ok(());
+        }
+        rounds.webhooks.begin(rounds.second, object.as_deref());
+        for hook in hooks.iter() {
+            let Some(matched) = hook.matches(review, object.as_deref()).await? else {
+                continue;
+            };
+            if rounds.second && !rounds.webhooks.wants(&hook.id) {
+                continue;
+            }
+            let outcome = change(hook, review, &matched, object.as_deref_mut()).await;
+            if matches!(outcome, Ok(true)) {
+                rounds.webhooks.require();
+                rounds.wanted = true;
+            }
+            if hook.is_asked_again {
+                rounds.webhooks.note(&hook.id);
+            }
+            let _changed = settle(hook, outcome)?;
+        }
+        rounds.webhooks.end(object.as_deref());
+        Ok(())
+    }
+
+    /// Asks the validating ones, all at once.
+    pub(crate) async fn validate(&self, review: &Review<'_>, object: Option<&Value>) -> Result<(), Status> {
+        let hooks = self.validating.load_full();
+        if hooks.is_empty() || is_exempt(review) {
+            return Ok(());
+        }
+        let mut relevant = Vec::new();
+        for hook in hooks.iter() {
+            if let Some(matched) = hook.matches(review, object).await? {
+                relevant.push((hook, matched));
+            }
+        }
+        let asked = relevant.iter().map(|(hook, matched)| async move {
+            let outcome = ask(hook, review, matched, object, false).await;
+            settle(hook, outcome.map(|_| false)).map(drop)
+        });
+        join_all(asked).await.into_iter().collect()
+    }
+}
+
+fn compiled(core: &Core, plural: &str, before: &[Arc<Hook>]) -> Vec<Arc<Hook>> {
+    let Some(kind) = core.kinds.any(GROUP, plural) else {
+        return Vec::new();
+    };
+    let Ok(cache) = kind.cache() else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for version in cache.list(&Scope::All).iter() {
+        let Ok(tree) = kind.tree(version.bytes(), version.revision()) else {
+            continue;
+        };
+        let name = object::name(&tree);
+        let known = before
+            .iter()
+            .filter(|hook| hook.configuration == name && hook.revision == version.revision());
+        let known: Vec<Arc<Hook>> = known.cloned().collect();
+        let hooks = tree["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if known.len() == hooks.len() {
+            all.extend(known);
+            continue;
+        }
+        let hooks = hooks.iter().enumerate();
+        all.extend(hooks.map(|(index, hook)| Arc::new(Hook::compile(name, version.revision(), index, hook))));
+    }
+    all
+}
+
+/// What a webhook's outcome means for the request.
+fn settle(hook: &Hook, outcome: Result<bool, Refusal>) -> Result<bool, Status> {
+    match outcome {
+        Ok(changed) => Ok(changed),
+        Err(Refusal::Said(status)) => Err(*status),
+        Err(Refusal::Failed(why)) => {
+            let why = format!("failed calling webhook {:?}: {why}", hook.name);
+            if hook.ignores_failures {
+                tracing::warn!(webhook = %hook.name, %why, "a webhook that failed is passed over, as it says");
+                return Ok(false);
+            }
+            Err(Status::internal(why))
+        }
+    }
+}
+
+/// Asks one webhook.
+async fn ask(
+    hook: &Hook,
+    review: &Review<'_>,
+    matched: &Matched,
+    object: Option<&Value>,
+    mutating: bool,
+) -> Result<Verdict, Refusal> {
+    if review.is_dry_run() && !hook.is_free_of_effects {
+        let why = format!("admission webhook {:?} does not support dry run", hook.name);
+        return Err(Refusal::Said(Box::new(Status::bad_request(why))));
+    }
+    if !hook.speaks_v1 {
+        let why = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1)";
+        return Err(Refusal::Failed(why.to_owned()));
+    }
+    let kind = matched.kind(review);
+    let said = |status: Status| Refusal::Said(Box::new(status));
+    let object = object.map(|object| seen(review, matched, kind, object)).transpose().map_err(said)?;
+    let old = review.old.map(|old| seen(review, matched, kind, old)).transpose().map_err(said)?;
+    let (uid, body) = question(review, kind, object.as_ref(), old.as_ref()).map_err(Refusal::Failed)?;
+    let endpoint = hook.endpoint.as_ref();
+    let endpoint = endpoint.map_err(|why| Refusal::Failed(format!("could not get REST client: {why}")))?;
+    let answer = endpoint.post(review.core, body, hook.timeout).await;
+    let answer = answer.map_err(|why| Refusal::Failed(format!("failed to call webhook: {why}")))?;
+    let verdict = verdict(&answer, &uid, mutating).map_err(Refusal::Failed)?;
+    for (key, value) in &verdict.annotations {
+        review.call.annotate(format!("{}/{key}", hook.name), value);
+    }
+    for warning in &verdict.warnings {
+        review.call.warn(warning.clone());
+    }
+    if verdict.allowed {
+        return Ok(verdict);
+    }
+    Err(said(denied(&hook.name, verdict.result.as_ref())))
+}
+
+/// Asks a mutating webhook and applies its patch. Tells whether that changed the object.
+async fn change(
+    hook: &Hook,
+    review: &Review<'_>,
+    matched: &Matched,
+    object: Option<&mut Value>,
+) -> Result<bool, Refusal> {
+    let verdict = ask(hook, review, matched, object.as_deref(), true).await?;
+    let Some(patch) = verdict.patch.filter(|patch| *patch != Value::Array(Vec::new())) else {
+        return Ok(false);
+    };
+    let said = |status: Status| Refusal::Said(Box::new(status));
+    let Some(object) = object else {
+        let why = format!(
+            "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+            hook.name
+        );
+        return Err(said(Status::internal(why)));
+    };
+    let kind = matched.kind(review);
+    let current = seen(review, matched, kind, object).map_err(said)?;
+    let patched = api::merge::json_patch(&current, &patch).map_err(|problem| {
+        let why = match &problem {
+            api::merge::Problem::Unprocessable { reason } => reason.clone(),
+            other => other.to_string(),
+        };
+        said(Status::internal(why))
+    })?;
+    let gvk = body(review, kind);
+    let is_itself = gvk == kind.row.group_version_kind();
+    let shape = match is_itself {
+        true => Some(Shape::from(&*kind.row)),
+        false => Shape::builtin(gvk),
+    };
+    let shape = shape.ok_or_else(|| said(Status::no_such_resource()))?;
+    let conformed = codec::conform(patched.value, &shape, FieldValidation::Ignore);
+    let mut changed = conformed.map_err(|status| said(Status::internal(status.message)))?.value;
+    if is_itself {
+        kind.rules.default(&mut changed);
+    }
+    if changed == current {
+        return Ok(false);
+    }
+    *object = match matched {
+        Matched::Own => changed,
+        Matched::Other(_) => kind.convert(&changed, review.kind).map_err(said)?,
+    };
+    Ok(true)
+}

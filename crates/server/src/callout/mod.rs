@@ -1,0 +1,75 @@
+//! Calls to webhooks: an HTTPS request with a JSON body, to a service of the cluster or to a URL, over connections that
+//! are kept and used again. Errors are told in the words that Kubernetes' users know.
+//!
+//! What is asked, and what follows from the answer, is the caller's.
+
+mod answer;
+mod place;
+mod pool;
+mod tls;
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::core::Core;
+use crate::object::text;
+
+use place::To;
+use pool::Pool;
+
+/// Where a webhook is, and how it is called: a `clientConfig`, compiled.
+pub(crate) struct Endpoint {
+    to: To,
+    path: String,
+    pool: Pool,
+}
+
+impl Endpoint {
+    /// Compiles a `clientConfig`.
+    pub(crate) fn compile(config: &Value) -> Result<Endpoint, String> {
+        let service = &config["service"];
+        let (to, path) = if service.is_object() {
+            let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+            let to = To::Service {
+                namespace: text(service, &["namespace"]).to_owned(),
+                name: text(service, &["name"]).to_owned(),
+                port: port.unwrap_or(443),
+            };
+            (to, text(service, &["path"]).to_owned())
+        } else {
+            To::parse(text(config, &["url"]))?
+        };
+        let bundle = STANDARD
+            .decode(text(config, &["caBundle"]))
+            .map_err(|error| error.to_string())?;
+        let path = if path.starts_with('/') { path } else { format!("/{path}") };
+        Ok(Endpoint {
+            pool: Pool::new(tls::config(&bundle)?, &to.server_name()),
+            to,
+            path,
+        })
+    }
+
+    /// Sends a body and gives the answer's.
+    pub(crate) async fn post(&self, core: &Core, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
+        let query = format!("?timeout={}s", timeout.as_secs());
+        let url = format!("https://{}{}{query}", self.to.host(), self.path);
+        let told = |why: String| format!("Post {url:?}: {why}");
+        let exchange = async {
+            let place = self.to.resolve(core).await?;
+            let uri = format!("{}{query}", self.path);
+            self.pool.send(core, &place, &self.to.host(), &uri, body).await
+        };
+        let (status, bytes) = match tokio::time::timeout(timeout, exchange).await {
+            Err(_) => return Err(told("context deadline exceeded".to_owned())),
+            Ok(Err(why)) => return Err(told(why)),
+            Ok(Ok(answer)) => answer,
+        };
+        answer::judge(status, &bytes)?;
+        Ok(bytes)
+    }
+}

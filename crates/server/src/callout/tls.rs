@@ -1,0 +1,148 @@
+//! TLS to webhooks: who is trusted, and why a certificate isn't.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The way to secure a connection to one name.
+pub(super) struct Secure {
+    connector: TlsConnector,
+    name: String,
+}
+
+impl Secure {
+    pub(super) fn new(config: Arc<ClientConfig>, name: &str) -> Secure {
+        Secure {
+            connector: TlsConnector::from(config),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(super) async fn over<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<TlsStream<S>, String> {
+        let name = ServerName::try_from(self.name.clone()).map_err(|error| error.to_string())?;
+        self.connector.connect(name, stream).await.map_err(|error| told(&error))
+    }
+}
+
+/// The configuration that trusts a bundle of PEM certificates; without one, those that the machine trusts.
+pub(super) fn config(bundle: &[u8]) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    let mut pinned = Vec::new();
+    if bundle.trim_ascii().is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    } else {
+        for certificate in CertificateDer::pem_slice_iter(bundle) {
+            let certificate = certificate.map_err(|_| "unable to load root certificates: unable to parse bytes as PEM block")?;
+            pinned.push(certificate.clone().into_owned());
+            roots.add_parsable_certificates([certificate]);
+        }
+        if pinned.is_empty() {
+            return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
+        }
+    }
+    let verifier: Arc<dyn ServerCertVerifier> = if roots.is_empty() {
+        Arc::new(Verifier { webpki: None, pinned, provider: Arc::clone(&provider) })
+    } else {
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+        let webpki = webpki.map_err(|error| error.to_string())?;
+        Arc::new(Verifier { webpki: Some(webpki), pinned, provider: Arc::clone(&provider) })
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Go's rules beside webpki's: a certificate that stands itself in the bundle is trusted, authority or not.
+#[derive(Debug)]
+struct Verifier {
+    webpki: Option<Arc<WebPkiServerVerifier>>,
+    pinned: Vec<CertificateDer<'static>>,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chain = match &self.webpki {
+            Some(webpki) => webpki.verify_server_cert(end, between, name, ocsp, now),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        };
+        let Err(error) = chain else { return chain };
+        if !self.pinned.iter().any(|pinned| pinned == end) {
+            return Err(error);
+        }
+        let (_, parsed) = x509_parser::parse_x509_certificate(end).map_err(|_| CertificateError::BadEncoding)?;
+        let (begins, ends) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if !(begins..=ends).contains(&now) {
+            return Err(CertificateError::Expired.into());
+        }
+        verify_server_name(&ParsedCertificate::try_from(end)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Why a connection isn't secure, in Go's words where they are known.
+fn told(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let why = match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => why,
+        Some(other) => return format!("remote error: tls: {other}"),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => return "EOF".to_owned(),
+        None => return error.to_string(),
+    };
+    let why = match why {
+        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => "certificate has expired or is not yet valid".to_owned(),
+        other => other.to_string(),
+    };
+    format!("tls: failed to verify certificate: x509: {why}")
+}
