@@ -90,7 +90,9 @@ pub(super) fn register(context: &mut Context<'_>) {
     context.add_function(
         "serviceAccount",
         |This(this): This<Value>, namespace: Arc<String>, name: Arc<String>| {
-            step(&this, |asked| asked.account = Some((namespace.to_string(), name.to_string())))
+            step(&this, |asked| {
+                asked.account = Some((namespace.to_string(), name.to_string()))
+            })
         },
     );
     context.add_function("resource", |This(this): This<Value>, resource: Arc<String>| {

@@ -76,11 +76,33 @@ impl Expression {
 #[must_use]
 pub fn is_identifier(name: &str) -> bool {
     const RESERVED: [&str; 22] = [
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-        "let", "loop", "package", "namespace", "return", "var", "void", "while", "",
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+        "",
     ];
     let mut letters = name.chars();
-    let first = letters.next().is_some_and(|letter| letter == '_' || letter.is_ascii_alphabetic());
+    let first = letters
+        .next()
+        .is_some_and(|letter| letter == '_' || letter.is_ascii_alphabetic());
     first && letters.all(|letter| letter == '_' || letter.is_ascii_alphanumeric()) && !RESERVED.contains(&name)
 }
 

@@ -47,18 +47,33 @@ fn told(text: &str) -> Result<Value, String> {
 fn values_are_those_of_kubernetes() {
     for (text, value) in [
         ("object.spec.replicas > params.most", json!(true)),
-        ("object.metadata.name != 'skip-me' && request.operation == 'CREATE'", json!(true)),
+        (
+            "object.metadata.name != 'skip-me' && request.operation == 'CREATE'",
+            json!(true),
+        ),
         ("oldObject == null", json!(true)),
         ("has(object.spec.other)", json!(false)),
         ("object.spec.list.exists(item, item == 'b')", json!(true)),
         ("object.?spec.?other.orValue(7)", json!(7)),
         ("object.?spec.?replicas.orValue(7)", json!(3)),
         ("'got ' + string(object.spec.replicas)", json!("got 3")),
-        ("authorizer.group('').resource('pods').namespace('n').check('get').allowed()", json!(true)),
-        ("authorizer.group('').resource('pods').namespace('n').check('list').reason()", json!("list n")),
+        (
+            "authorizer.group('').resource('pods').namespace('n').check('get').allowed()",
+            json!(true),
+        ),
+        (
+            "authorizer.group('').resource('pods').namespace('n').check('list').reason()",
+            json!("list n"),
+        ),
         ("authorizer.requestResource.check('get').allowed()", json!(true)),
-        ("authorizer.serviceAccount('a', 'b').resource('pods').check('get').allowed()", json!(false)),
-        ("Object{spec: Object.spec{replicas: 1337}}", json!({"spec": {"replicas": 1337}})),
+        (
+            "authorizer.serviceAccount('a', 'b').resource('pods').check('get').allowed()",
+            json!(false),
+        ),
+        (
+            "Object{spec: Object.spec{replicas: 1337}}",
+            json!({"spec": {"replicas": 1337}}),
+        ),
         (
             "[JSONPatch{op: 'add', path: '/a', value: Object.spec{x: {'y': 'z'}}}]",
             json!([{"op": "add", "path": "/a", "value": {"x": {"y": "z"}}}]),
@@ -71,12 +86,18 @@ fn values_are_those_of_kubernetes() {
 #[test]
 fn errors_are_those_of_kubernetes() {
     for (text, why) in [
-        ("object.spec.other > 1", "expression 'object.spec.other > 1' resulted in error: no such key: other"),
+        (
+            "object.spec.other > 1",
+            "expression 'object.spec.other > 1' resulted in error: no such key: other",
+        ),
         (
             "oldObject.spec.x == 1",
             "expression 'oldObject.spec.x == 1' resulted in error: no such key: spec",
         ),
-        ("object.spec.list[5] == ''", "expression 'object.spec.list[5] == ''' resulted in error: index out of bounds: 5"),
+        (
+            "object.spec.list[5] == ''",
+            "expression 'object.spec.list[5] == ''' resulted in error: index out of bounds: 5",
+        ),
         (
             "nothing == 1",
             "compilation failed: ERROR: <input>:1:1: undeclared reference to 'nothing' (in container '')\n | nothing == 1\n | ^",
@@ -109,9 +130,11 @@ fn variables_are_evaluated_when_they_are_used() {
     assert_eq!(ask("variables.odd"), Ok(json!(true)));
     assert_eq!(
         ask("variables.broken"),
-        Err("expression 'variables.broken' resulted in error: composited variable \"broken\" fails to evaluate: no \
+        Err(
+            "expression 'variables.broken' resulted in error: composited variable \"broken\" fails to evaluate: no \
              such key: nothing"
-            .to_owned())
+                .to_owned()
+        )
     );
     assert!(Expression::compile("variables.later", &declared(&names)).is_err());
 }

@@ -22,7 +22,9 @@ pub(super) fn from_json(value: &Value) -> Cel {
         Value::String(text) => Cel::String(Arc::new(text.clone())),
         Value::Array(list) => Cel::List(Arc::new(list.iter().map(from_json).collect())),
         Value::Object(object) => {
-            let entries = object.iter().map(|(key, value)| (Key::from(key.as_str()), from_json(value)));
+            let entries = object
+                .iter()
+                .map(|(key, value)| (Key::from(key.as_str()), from_json(value)));
             Cel::Map(Map {
                 map: Arc::new(entries.collect::<HashMap<_, _>>()),
             })
@@ -61,7 +63,9 @@ fn object(map: &Map, place: Option<&str>) -> Result<Value, String> {
         && name.starts_with("Object")
         && name != place
     {
-        return Err(format!("type mismatch: unexpected type name {name:?}, expected {place:?}, which matches field name path from root Object type"));
+        return Err(format!(
+            "type mismatch: unexpected type name {name:?}, expected {place:?}, which matches field name path from root Object type"
+        ));
     }
     let mut out = Object::new();
     for (key, value) in map.map.iter() {

@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::check::Errors;
 use super::{Rules, metadata, strategy};
 use super::{
-    address, admission, autoscaler, class, config_map, cron_job, daemon_set, definition, deployment, disruption_budget, endpoints,
-    event, ingress, job, lease, namespace, network_policy, node, persistent_volume, persistent_volume_claim, pod,
-    pod_template, quota, rbac, replica_set, service, service_account, signing_request, stateful_set, storage,
+    address, admission, autoscaler, class, config_map, cron_job, daemon_set, definition, deployment, disruption_budget,
+    endpoints, event, ingress, job, lease, namespace, network_policy, node, persistent_volume, persistent_volume_claim,
+    pod, pod_template, quota, rbac, replica_set, service, service_account, signing_request, stateful_set, storage,
 };
 
 /// The rules of a built-in resource, `None` when it has none of its own. The group of the old core is empty.

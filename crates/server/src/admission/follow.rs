@@ -17,7 +17,9 @@ pub(crate) fn follow(core: &Arc<Core>) {
 }
 
 async fn one(core: Arc<Core>, plural: &'static str) {
-    let Some(kind) = core.kinds.any(GROUP, plural) else { return };
+    let Some(kind) = core.kinds.any(GROUP, plural) else {
+        return;
+    };
     let Ok(cache) = kind.cache() else { return };
     loop {
         let Ok((_, mut watcher)) = cache.list_and_watch(Selection::default()) else {

@@ -56,7 +56,10 @@ mod tests {
         let why = judge(StatusCode::NOT_FOUND, b"404 page not found").unwrap_err();
         assert_eq!(why, "the server could not find the requested resource");
         let why = judge(StatusCode::INTERNAL_SERVER_ERROR, b"broken\n").unwrap_err();
-        assert_eq!(why, "an error on the server (\"broken\") has prevented the request from succeeding");
+        assert_eq!(
+            why,
+            "an error on the server (\"broken\") has prevented the request from succeeding"
+        );
         let status = Status::bad_request("no such thing").to_json();
         assert_eq!(judge(StatusCode::BAD_REQUEST, &status).unwrap_err(), "no such thing");
     }

@@ -46,7 +46,11 @@ impl Endpoint {
         let bundle = STANDARD
             .decode(text(config, &["caBundle"]))
             .map_err(|error| error.to_string())?;
-        let path = if path.starts_with('/') { path } else { format!("/{path}") };
+        let path = if path.starts_with('/') {
+            path
+        } else {
+            format!("/{path}")
+        };
         Ok(Endpoint {
             pool: Pool::new(tls::config(&bundle)?, &to.server_name()),
             to,

@@ -31,6 +31,7 @@ impl To {
         let uri: http::Uri = url.parse().map_err(|error| format!("Unparsable URL: {error}"))?;
         let authority = uri
             .authority()
+            .filter(|_| uri.scheme().is_some())
             .ok_or("webhook configuration must have either service or URL")?;
         let to = To::Url {
             authority: authority.as_str().to_owned(),
@@ -74,9 +75,14 @@ impl To {
         if service["spec"]["type"] == "ExternalName" {
             return Ok(direct(text(&service, &["spec", "externalName"]), port));
         }
-        let port_name = port_name(&service, port)
-            .ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
-        let ready = ready(core, namespace, name, &port_name)?;
+        let port_name =
+            port_name(&service, port).ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+        let mut ready = ready(core, namespace, name, &port_name)?;
+        if ready.is_empty() {
+            // They may have become ready a moment ago.
+            core.hub.fresh().await.map_err(|error| error.to_string())?;
+            ready = self::ready(core, namespace, name, &port_name)?;
+        }
         let chosen = ready.choose(&mut rand::rng()).cloned();
         chosen.ok_or_else(|| format!("no endpoints available for service {name:?}"))
     }

@@ -42,7 +42,8 @@ pub(super) fn config(bundle: &[u8]) -> Result<Arc<ClientConfig>, String> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     } else {
         for certificate in CertificateDer::pem_slice_iter(bundle) {
-            let certificate = certificate.map_err(|_| "unable to load root certificates: unable to parse bytes as PEM block")?;
+            let certificate =
+                certificate.map_err(|_| "unable to load root certificates: unable to parse bytes as PEM block")?;
             pinned.push(certificate.clone().into_owned());
             roots.add_parsable_certificates([certificate]);
         }
@@ -51,11 +52,19 @@ pub(super) fn config(bundle: &[u8]) -> Result<Arc<ClientConfig>, String> {
         }
     }
     let verifier: Arc<dyn ServerCertVerifier> = if roots.is_empty() {
-        Arc::new(Verifier { webpki: None, pinned, provider: Arc::clone(&provider) })
+        Arc::new(Verifier {
+            webpki: None,
+            pinned,
+            provider: Arc::clone(&provider),
+        })
     } else {
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
         let webpki = webpki.map_err(|error| error.to_string())?;
-        Arc::new(Verifier { webpki: Some(webpki), pinned, provider: Arc::clone(&provider) })
+        Arc::new(Verifier {
+            webpki: Some(webpki),
+            pinned,
+            provider: Arc::clone(&provider),
+        })
     };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -93,7 +102,10 @@ impl ServerCertVerifier for Verifier {
             return Err(error);
         }
         let (_, parsed) = x509_parser::parse_x509_certificate(end).map_err(|_| CertificateError::BadEncoding)?;
-        let (begins, ends) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+        let (begins, ends) = (
+            parsed.validity().not_before.timestamp(),
+            parsed.validity().not_after.timestamp(),
+        );
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         if !(begins..=ends).contains(&now) {
             return Err(CertificateError::Expired.into());

@@ -139,7 +139,10 @@ pub(crate) fn deny(review: &Value, message: &str) -> Value {
 /// A review's answer with a patch.
 pub(crate) fn patch(review: &Value, patch: &Value) -> Value {
     let patch = STANDARD.encode(patch.to_string());
-    respond(review, json!({"allowed": true, "patch": patch, "patchType": "JSONPatch"}))
+    respond(
+        review,
+        json!({"allowed": true, "patch": patch, "patchType": "JSONPatch"}),
+    )
 }
 
 /// A review's answer.

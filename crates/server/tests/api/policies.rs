@@ -28,7 +28,10 @@ async fn bind(world: &World, kind: &str, name: &str, spec: &Value, binding: &Val
     binding["policyName"] = json!(name);
     let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("{kind}Binding"),
         "metadata": {"name": format!("{name}-bound")}, "spec": binding});
-    world.post(&format!("{GROUP}/{plural}ybindings"), &binding).await.expect(201);
+    world
+        .post(&format!("{GROUP}/{plural}ybindings"), &binding)
+        .await
+        .expect(201);
 }
 
 fn map(name: &str, data: Value) -> Value {
@@ -56,7 +59,14 @@ async fn a_validation_refuses_with_its_message() {
                 "'wants replicas > 1, got ' + string(variables.replicas)"},
             {"expression": "variables.odd", "reason": "Forbidden"},
             {"expression": "namespaceObject.metadata.name == 'default'", "message": "only here"}]});
-    bind(&world, "Validating", "odd.example.com", &spec, &json!({"validationActions": ["Deny"]})).await;
+    bind(
+        &world,
+        "Validating",
+        "odd.example.com",
+        &spec,
+        &json!({"validationActions": ["Deny"]}),
+    )
+    .await;
     let answer = world.post(DEPLOYMENTS, &deployment("one", 1)).await;
     let status = answer.expect(422);
     assert_eq!(
@@ -68,7 +78,10 @@ async fn a_validation_refuses_with_its_message() {
     let answer = world.post(DEPLOYMENTS, &deployment("two", 2)).await;
     assert!(message(&answer, 403).ends_with("denied request: failed expression: variables.odd"));
     world.post(DEPLOYMENTS, &deployment("three", 3)).await.expect(201);
-    let made = world.get(&format!("{GROUP}/validatingadmissionpolicies/odd.example.com")).await.expect(200);
+    let made = world
+        .get(&format!("{GROUP}/validatingadmissionpolicies/odd.example.com"))
+        .await
+        .expect(200);
     assert_eq!(made["spec"]["failurePolicy"], "Fail");
     assert_eq!(made["spec"]["matchConstraints"]["matchPolicy"], "Equivalent");
     // Without its binding a policy says nothing.
@@ -92,10 +105,16 @@ async fn parameters_come_from_other_objects() {
     let missing = format!(
         "{denied}failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
     );
-    assert_eq!(message(&world.post(DEPLOYMENTS, &deployment("a", 3)).await, 422), missing);
+    assert_eq!(
+        message(&world.post(DEPLOYMENTS, &deployment("a", 3)).await, 422),
+        missing
+    );
     world.post(MAPS, &map("limits", json!({"most": "2"}))).await.expect(201);
     let failed = format!("{denied}failed expression: object.spec.replicas <= int(params.data.most)");
-    assert_eq!(message(&world.post(DEPLOYMENTS, &deployment("a", 3)).await, 422), failed);
+    assert_eq!(
+        message(&world.post(DEPLOYMENTS, &deployment("a", 3)).await, 422),
+        failed
+    );
     world.post(DEPLOYMENTS, &deployment("a", 2)).await.expect(201);
     world.post(DEPLOYMENTS, &deployment("free", 9)).await.expect(201);
 }
@@ -107,7 +126,14 @@ async fn warnings_errors_and_failure_policies() {
         json!({"failurePolicy": failure, "matchConstraints": rules("", "configmaps", &json!(["CREATE"])),
             "validations": [{"expression": "object.data.wanted == 'yes'"}]})
     };
-    bind(&world, "Validating", "warn", &spec("Fail"), &json!({"validationActions": ["Warn", "Audit"]})).await;
+    bind(
+        &world,
+        "Validating",
+        "warn",
+        &spec("Fail"),
+        &json!({"validationActions": ["Warn", "Audit"]}),
+    )
+    .await;
     let answer = world.post(MAPS, &map("a", json!({"wanted": "no"}))).await;
     answer.expect(201);
     assert_eq!(
@@ -115,9 +141,23 @@ async fn warnings_errors_and_failure_policies() {
         "299 - \"Validation failed for ValidatingAdmissionPolicy 'warn' with binding 'warn-bound': failed expression: \
          object.data.wanted == 'yes'\""
     );
-    bind(&world, "Validating", "ignore", &spec("Ignore"), &json!({"validationActions": ["Deny"]})).await;
+    bind(
+        &world,
+        "Validating",
+        "ignore",
+        &spec("Ignore"),
+        &json!({"validationActions": ["Deny"]}),
+    )
+    .await;
     world.post(MAPS, &map("b", json!({"other": "x"}))).await.expect(201);
-    bind(&world, "Validating", "fail", &spec("Fail"), &json!({"validationActions": ["Deny"]})).await;
+    bind(
+        &world,
+        "Validating",
+        "fail",
+        &spec("Fail"),
+        &json!({"validationActions": ["Deny"]}),
+    )
+    .await;
     let told = message(&world.post(MAPS, &map("c", json!({"other": "x"}))).await, 422);
     assert!(
         told.ends_with("expression 'object.data.wanted == 'yes'' resulted in error: no such key: wanted"),
@@ -142,7 +182,10 @@ async fn objects_are_changed() {
     bind(&world, "Mutating", "change", &spec, &json!({})).await;
     let made = world.post(DEPLOYMENTS, &deployment("a", 1)).await.expect(201);
     assert_eq!(made["spec"]["replicas"], 1337);
-    assert_eq!(made["metadata"]["annotations"], json!({"mutated-by": "admission-policy", "a/b": "c"}));
+    assert_eq!(
+        made["metadata"]["annotations"],
+        json!({"mutated-by": "admission-policy", "a/b": "c"})
+    );
     assert_eq!(made["spec"]["template"]["spec"]["containers"][0]["name"], "c");
     let spec = json!({"reinvocationPolicy": "Never",
         "matchConstraints": rules("", "configmaps", &json!(["CREATE"])),
@@ -151,7 +194,10 @@ async fn objects_are_changed() {
     bind(&world, "Mutating", "wrong", &spec, &json!({})).await;
     let status = world.post(MAPS, &map("x", json!({}))).await.expect(403);
     let told = status["message"].as_str().unwrap();
-    assert!(told.starts_with("policy 'wrong' with binding 'wrong-bound' denied request: type mismatch"), "{told}");
+    assert!(
+        told.starts_with("policy 'wrong' with binding 'wrong-bound' denied request: type mismatch"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -166,15 +212,23 @@ async fn what_is_no_expression_is_refused() {
     for (validation, field) in [
         (json!({"expression": "object."}), "expression"),
         (json!({"expression": "params.x == 1"}), "expression"),
-        (json!({"expression": "true", "messageExpression": "authorizer"}), "messageExpression"),
+        (
+            json!({"expression": "true", "messageExpression": "authorizer"}),
+            "messageExpression",
+        ),
     ] {
         let status = world.post(&path, &policy(validation)).await.expect(422);
         let cause = &status["details"]["causes"][0];
         assert_eq!(cause["field"], format!("spec.validations[0].{field}"));
-        assert!(cause["message"].as_str().unwrap().contains("compilation failed: "), "{cause}");
+        assert!(
+            cause["message"].as_str().unwrap().contains("compilation failed: "),
+            "{cause}"
+        );
     }
     let policy = policy(json!({"expression": "true"}));
     let alice = User::new("alice", &[]);
-    let answer = world.write(alice, http::Method::POST, &path, "application/json", &policy).await;
+    let answer = world
+        .write(alice, http::Method::POST, &path, "application/json", &policy)
+        .await;
     answer.expect(403);
 }

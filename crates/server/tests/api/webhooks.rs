@@ -57,9 +57,10 @@ fn answers(path: &str, review: &Value) -> Value {
         ),
         "broken" => Value::Null,
         "absent" => json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"}),
-        stage if stage.starts_with("stage-") => {
-            patch(review, &json!([{"op": "add", "path": format!("/data/{stage}"), "value": "yes"}]))
-        }
+        stage if stage.starts_with("stage-") => patch(
+            review,
+            &json!([{"op": "add", "path": format!("/data/{stage}"), "value": "yes"}]),
+        ),
         _ => allow(review),
     }
 }
@@ -70,20 +71,41 @@ async fn objects_are_changed_in_the_order_of_the_configurations() {
     mutating(&world, "b", &hook, "/stage-2", json!({})).await;
     mutating(&world, "a", &hook, "/stage-1", json!({})).await;
     let made = world.post(MAPS, &map("x")).await.expect(201);
-    assert_eq!(made["data"], json!({"start": "yes", "stage-1": "yes", "stage-2": "yes"}));
+    assert_eq!(
+        made["data"],
+        json!({"start": "yes", "stage-1": "yes", "stage-2": "yes"})
+    );
     let asked = hook.asked();
-    assert_eq!(asked.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), [
-        "/stage-1?timeout=10s",
-        "/stage-2?timeout=10s"
-    ]);
+    assert_eq!(
+        asked.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+        ["/stage-1?timeout=10s", "/stage-2?timeout=10s"]
+    );
     let request = &asked[0].1["request"];
     assert_eq!(asked[0].1["apiVersion"], "admission.k8s.io/v1");
-    assert_eq!(request["kind"], json!({"group": "", "version": "v1", "kind": "ConfigMap"}));
-    assert_eq!(request["resource"], json!({"group": "", "version": "v1", "resource": "configmaps"}));
+    assert_eq!(
+        request["kind"],
+        json!({"group": "", "version": "v1", "kind": "ConfigMap"})
+    );
+    assert_eq!(
+        request["resource"],
+        json!({"group": "", "version": "v1", "resource": "configmaps"})
+    );
     assert_eq!(request["requestResource"], request["resource"]);
     assert_eq!(
-        [&request["name"], &request["namespace"], &request["operation"], &request["dryRun"], &request["oldObject"]],
-        [&json!("x"), &json!("default"), &json!("CREATE"), &json!(false), &Value::Null]
+        [
+            &request["name"],
+            &request["namespace"],
+            &request["operation"],
+            &request["dryRun"],
+            &request["oldObject"]
+        ],
+        [
+            &json!("x"),
+            &json!("default"),
+            &json!("CREATE"),
+            &json!(false),
+            &Value::Null
+        ]
     );
     assert_eq!(request["object"]["kind"], "ConfigMap");
     assert_eq!(request["userInfo"]["username"], "kubernetes-admin");
@@ -103,11 +125,17 @@ async fn requests_are_refused_as_the_webhook_says() {
     assert_eq!(message(&world.post(MAPS, &map("x")).await, 400), denied);
     let labels = json!({"metadata": {"labels": {"a": "b"}}});
     let path = format!("{MAPS}/before");
-    assert_eq!(message(&world.patch("merge-patch+json", &path, &labels).await, 400), denied);
+    assert_eq!(
+        message(&world.patch("merge-patch+json", &path, &labels).await, 400),
+        denied
+    );
     assert_eq!(message(&world.delete(&path).await, 400), denied);
     assert_eq!(message(&world.delete(MAPS).await, 400), denied);
     let asked = hook.asked();
-    let operations: Vec<_> = asked.iter().map(|(_, review)| review["request"]["operation"].clone()).collect();
+    let operations: Vec<_> = asked
+        .iter()
+        .map(|(_, review)| review["request"]["operation"].clone())
+        .collect();
     assert_eq!(operations, ["CREATE", "UPDATE", "DELETE", "DELETE"]);
     assert_eq!(asked[1].1["request"]["options"]["kind"], "UpdateOptions");
     assert_eq!(asked[1].1["request"]["oldObject"]["metadata"]["name"], "before");
@@ -130,11 +158,23 @@ async fn only_what_matches_is_asked_about() {
         ("of-deletions", json!({"rules": rule("configmaps", "DELETE", "*")})),
         ("of-cluster", json!({"rules": rule("*", "*", "Cluster")})),
         ("of-below", json!({"rules": rule("*/status", "*", "*")})),
-        ("of-namespace", json!({"namespaceSelector": {"matchLabels": {"hooked": "yes"}}})),
-        ("of-object", json!({"objectSelector": {"matchLabels": {"hooked": "yes"}}})),
-        ("of-condition", json!({"matchConditions": [{"name": "a", "expression": "object.metadata.name != 'x'"}]})),
-        ("of-user", json!({"matchConditions": [{"name": "a", "expression":
-            "!authorizer.group('').resource('secrets').namespace('default').check('get').allowed()"}]})),
+        (
+            "of-namespace",
+            json!({"namespaceSelector": {"matchLabels": {"hooked": "yes"}}}),
+        ),
+        (
+            "of-object",
+            json!({"objectSelector": {"matchLabels": {"hooked": "yes"}}}),
+        ),
+        (
+            "of-condition",
+            json!({"matchConditions": [{"name": "a", "expression": "object.metadata.name != 'x'"}]}),
+        ),
+        (
+            "of-user",
+            json!({"matchConditions": [{"name": "a", "expression":
+            "!authorizer.group('').resource('secrets').namespace('default').check('get').allowed()"}]}),
+        ),
     ] {
         validating(&world, name, &hook, "/deny", change).await;
     }
@@ -147,14 +187,21 @@ async fn only_what_matches_is_asked_about() {
     let path = format!("{GROUP}/validatingwebhookconfigurations/of-condition");
     world.delete(&path).await.expect(200);
     assert_eq!(message(&world.post(MAPS, &labelled).await, 400), denied("of-object"));
-    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n", "labels": {"hooked": "yes"}}});
-    assert_eq!(message(&world.post("/api/v1/namespaces", &space).await, 400), denied("of-cluster"));
+    let space =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n", "labels": {"hooked": "yes"}}});
+    assert_eq!(
+        message(&world.post("/api/v1/namespaces", &space).await, 400),
+        denied("of-cluster")
+    );
     let path = format!("{GROUP}/validatingwebhookconfigurations/of-cluster");
     world.delete(&path).await.expect(200);
     world.post("/api/v1/namespaces", &space).await.expect(201);
     let inside = world.post("/api/v1/namespaces/n/configmaps", &map("x")).await;
     assert_eq!(message(&inside, 400), denied("of-namespace"));
-    assert_eq!(message(&world.delete(&format!("{MAPS}/x")).await, 400), denied("of-deletions"));
+    assert_eq!(
+        message(&world.delete(&format!("{MAPS}/x")).await, 400),
+        denied("of-deletions")
+    );
 }
 
 #[tokio::test]
@@ -162,17 +209,36 @@ async fn failures_are_told_or_passed_over() {
     let (world, hook) = (World::new().await, Hook::start(&[], answers).await);
     let address = hook.address;
     for (name, change, why) in [
-        ("broken", json!({"clientConfig": hook.client("/broken")}), "an error on the server (\"out of order\") has \
-            prevented the request from succeeding".to_owned()),
-        ("slow", json!({"clientConfig": hook.client("/slow"), "timeoutSeconds": 1}),
-            format!("Post \"https://{address}/slow?timeout=1s\": context deadline exceeded")),
-        ("untrusted", json!({"clientConfig": {"url": format!("https://{address}/")}}),
-            format!("Post \"https://{address}/?timeout=10s\": tls: failed to verify certificate: x509: certificate \
-                signed by unknown authority")),
-        ("away", json!({"clientConfig": {"url": "https://127.0.0.1:1/"}}),
-            "Post \"https://127.0.0.1:1/?timeout=10s\": dial tcp 127.0.0.1:1: connect: connection refused".to_owned()),
-        ("nowhere", json!({"clientConfig": {"service": {"namespace": "default", "name": "none", "path": "/p"}}}),
-            "Post \"https://none.default.svc:443/p?timeout=10s\": service \"none\" not found".to_owned()),
+        (
+            "broken",
+            json!({"clientConfig": hook.client("/broken")}),
+            "an error on the server (\"out of order\") has \
+            prevented the request from succeeding"
+                .to_owned(),
+        ),
+        (
+            "slow",
+            json!({"clientConfig": hook.client("/slow"), "timeoutSeconds": 1}),
+            format!("Post \"https://{address}/slow?timeout=1s\": context deadline exceeded"),
+        ),
+        (
+            "untrusted",
+            json!({"clientConfig": {"url": format!("https://{address}/")}}),
+            format!(
+                "Post \"https://{address}/?timeout=10s\": tls: failed to verify certificate: x509: certificate \
+                signed by unknown authority"
+            ),
+        ),
+        (
+            "away",
+            json!({"clientConfig": {"url": "https://127.0.0.1:1/"}}),
+            "Post \"https://127.0.0.1:1/?timeout=10s\": dial tcp 127.0.0.1:1: connect: connection refused".to_owned(),
+        ),
+        (
+            "nowhere",
+            json!({"clientConfig": {"service": {"namespace": "default", "name": "none", "path": "/p"}}}),
+            "Post \"https://none.default.svc:443/p?timeout=10s\": service \"none\" not found".to_owned(),
+        ),
     ] {
         let full = format!("{name}.example.com");
         validating(&world, name, &hook, "/", change.clone()).await;
@@ -214,7 +280,10 @@ async fn warnings_and_dry_runs() {
 #[tokio::test]
 async fn earlier_webhooks_see_later_changes_when_they_want() {
     let hook = Hook::start(&[], |path, review| {
-        let counted = review["request"]["object"]["data"]["count"].as_str().unwrap_or("").len();
+        let counted = review["request"]["object"]["data"]["count"]
+            .as_str()
+            .unwrap_or("")
+            .len();
         match path.split('?').next().unwrap() {
             "/count" => patch(
                 review,
@@ -241,7 +310,10 @@ async fn a_service_is_reached_by_its_endpoints() {
     let hook = Hook::start(&["hooks.default.svc"], answers).await;
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hooks"},
         "spec": {"ports": [{"name": "https", "port": 8443}]}});
-    world.post("/api/v1/namespaces/default/services", &service).await.expect(201);
+    world
+        .post("/api/v1/namespaces/default/services", &service)
+        .await
+        .expect(201);
     let client = json!({"service": {"namespace": "default", "name": "hooks", "port": 8443, "path": "/stage-1"},
         "caBundle": hook.bundle});
     mutating(&world, "a", &hook, "/", json!({"clientConfig": client})).await;
@@ -263,7 +335,9 @@ async fn a_service_is_reached_by_its_endpoints() {
 fn own_address() -> std::net::IpAddr {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     let routed = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
-    routed.expect("this test needs an address beside loopback, and a route").ip()
+    routed
+        .expect("this test needs an address beside loopback, and a route")
+        .ip()
 }
 
 #[tokio::test]
@@ -275,7 +349,9 @@ async fn subresources_and_connections() {
     };
     validating(&world, "attach", &hook, "/deny", rules("pods/attach", "CONNECT")).await;
     let path = "/api/v1/namespaces/default/pods/p/attach?stdin=true&container=c";
-    let answer = world.write(User::admin(), Method::POST, path, "application/json", &json!({})).await;
+    let answer = world
+        .write(User::admin(), Method::POST, path, "application/json", &json!({}))
+        .await;
     let denied = "admission webhook \"attach.example.com\" denied the request: not today";
     assert_eq!(message(&answer, 400), denied);
     let (_, review) = hook.asked().pop().unwrap();
@@ -293,11 +369,23 @@ async fn subresources_and_connections() {
     let scale = json!({"spec": {"replicas": 3}});
     let path = format!("{deployments}/d/scale");
     let answer = world.patch("merge-patch+json", &path, &scale).await;
-    assert_eq!(message(&answer, 400), "admission webhook \"scale.example.com\" denied the request: not today");
+    assert_eq!(
+        message(&answer, 400),
+        "admission webhook \"scale.example.com\" denied the request: not today"
+    );
     let (_, review) = hook.asked().pop().unwrap();
     let request = &review["request"];
-    assert_eq!(request["kind"], json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}));
-    assert_eq!([&request["object"]["spec"]["replicas"], &request["oldObject"]["spec"]["replicas"]], [3, 1]);
+    assert_eq!(
+        request["kind"],
+        json!({"group": "autoscaling", "version": "v1", "kind": "Scale"})
+    );
+    assert_eq!(
+        [
+            &request["object"]["spec"]["replicas"],
+            &request["oldObject"]["spec"]["replicas"]
+        ],
+        [3, 1]
+    );
 }
 
 #[tokio::test]
@@ -305,33 +393,70 @@ async fn configurations_are_checked() {
     let (world, hook) = (World::new().await, Hook::start(&[], answers).await);
     let path = format!("{GROUP}/validatingwebhookconfigurations");
     let kind = "ValidatingWebhookConfiguration";
-    let made = world.post(&path, &configuration(kind, "a", &hook, "/", &json!({}))).await.expect(201);
+    let made = world
+        .post(&path, &configuration(kind, "a", &hook, "/", &json!({})))
+        .await
+        .expect(201);
     let webhook = &made["webhooks"][0];
     assert_eq!(
-        [&webhook["failurePolicy"], &webhook["matchPolicy"], &webhook["timeoutSeconds"], &webhook["namespaceSelector"]],
+        [
+            &webhook["failurePolicy"],
+            &webhook["matchPolicy"],
+            &webhook["timeoutSeconds"],
+            &webhook["namespaceSelector"]
+        ],
         [&json!("Fail"), &json!("Equivalent"), &json!(10), &json!({})]
     );
     assert_eq!(webhook["rules"][0]["scope"], "*");
     assert_eq!(made["metadata"]["generation"], 1);
     for (change, why) in [
-        (json!({"name": "short"}), "webhooks[0].name: Invalid value: \"short\": should be a domain with at least three \
-            segments separated by dots"),
-        (json!({"sideEffects": "Some"}),
-            "webhooks[0].sideEffects: Unsupported value: \"Some\": supported values: \"None\", \"NoneOnDryRun\""),
-        (json!({"timeoutSeconds": 31}),
-            "webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 seconds"),
-        (json!({"clientConfig": {}}),
-            "webhooks[0].clientConfig: Required value: exactly one of url or service is required"),
-        (json!({"clientConfig": {"url": "http://a/"}}), "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' \
-            is the only allowed URL scheme; desired format: https://host[/path]"),
-        (json!({"admissionReviewVersions": ["v0"]}), "webhooks[0].admissionReviewVersions: Invalid value: [\"v0\"]: must \
-            include at least one of v1, v1beta1"),
+        (
+            json!({"name": "short"}),
+            "webhooks[0].name: Invalid value: \"short\": should be a domain with at least three \
+            segments separated by dots",
+        ),
+        (
+            json!({"sideEffects": "Some"}),
+            "webhooks[0].sideEffects: Unsupported value: \"Some\": supported values: \"None\", \"NoneOnDryRun\"",
+        ),
+        (
+            json!({"timeoutSeconds": 31}),
+            "webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 seconds",
+        ),
+        (
+            json!({"clientConfig": {}}),
+            "webhooks[0].clientConfig: Required value: exactly one of url or service is required",
+        ),
+        (
+            json!({"clientConfig": {"url": "http://a/"}}),
+            "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' \
+            is the only allowed URL scheme; desired format: https://host[/path]",
+        ),
+        (
+            json!({"admissionReviewVersions": ["v0"]}),
+            "webhooks[0].admissionReviewVersions: Invalid value: [\"v0\"]: must \
+            include at least one of v1, v1beta1",
+        ),
     ] {
-        let told = message(&world.post(&path, &configuration(kind, "b", &hook, "/", &change)).await, 422);
-        assert_eq!(told, format!("{kind}.admissionregistration.k8s.io \"b\" is invalid: {why}"));
+        let told = message(
+            &world.post(&path, &configuration(kind, "b", &hook, "/", &change)).await,
+            422,
+        );
+        assert_eq!(
+            told,
+            format!("{kind}.admissionregistration.k8s.io \"b\" is invalid: {why}")
+        );
     }
     let bad = json!({"matchConditions": [{"name": "x", "expression": "... [] bad expression"}]});
-    let told = message(&world.post(&path, &configuration(kind, "b", &hook, "/", &bad)).await, 422);
-    assert!(told.contains("webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad expression\": \
-        compilation failed: "), "{told}");
+    let told = message(
+        &world.post(&path, &configuration(kind, "b", &hook, "/", &bad)).await,
+        422,
+    );
+    assert!(
+        told.contains(
+            "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad expression\": \
+        compilation failed: "
+        ),
+        "{told}"
+    );
 }

@@ -92,7 +92,11 @@ fn resources(rule: &Value, at: &Path<'_>, errors: &mut Errors) {
             errors.invalid(&at, text, &why);
         }
         if below_all.contains(below) {
-            errors.invalid(&at, text, &format!("if '*/{below}' is present, must not specify {text}"));
+            errors.invalid(
+                &at,
+                text,
+                &format!("if '*/{below}' is present, must not specify {text}"),
+            );
         }
         if below == "*" {
             all_below.insert(resource);

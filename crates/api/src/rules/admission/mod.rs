@@ -43,6 +43,10 @@ fn fully_qualified(name: &str, at: &Path<'_>, errors: &mut Errors) {
     } else if !why.is_empty() {
         errors.invalid(at, name, &why.join(","));
     } else if name.split('.').count() < 3 {
-        errors.invalid(at, name, "should be a domain with at least three segments separated by dots");
+        errors.invalid(
+            at,
+            name,
+            "should be a domain with at least three segments separated by dots",
+        );
     }
 }

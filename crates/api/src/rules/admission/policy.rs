@@ -187,10 +187,17 @@ fn common(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut Errors)
     }
     let kept = old.is_some_and(|old| {
         let old = old.at("spec");
-        ["paramKind", "matchConditions"].iter().all(|key| same(spec.at(key), old.at(key)))
+        ["paramKind", "matchConditions"]
+            .iter()
+            .all(|key| same(spec.at(key), old.at(key)))
     });
     if !kept {
-        matching::conditions(spec.list("matchConditions"), params, &at.child("matchConditions"), errors);
+        matching::conditions(
+            spec.list("matchConditions"),
+            params,
+            &at.child("matchConditions"),
+            errors,
+        );
     }
     variables(spec, &at.child("variables"), errors)
 }

@@ -49,7 +49,9 @@ impl Strict {
                     .iter()
                     .zip(hooks)
                     .all(|(new, old)| same(new.at("matchConditions"), old.at("matchConditions"))),
-            side_effects: hooks.iter().all(|hook| NO_SIDE_EFFECTS.contains(&hook.text("sideEffects"))),
+            side_effects: hooks
+                .iter()
+                .all(|hook| NO_SIDE_EFFECTS.contains(&hook.text("sideEffects"))),
             versions: hooks
                 .iter()
                 .all(|hook| hook.list("admissionReviewVersions").is_empty() || is_known_version(hook)),
@@ -114,11 +116,7 @@ impl Rules for Configuration {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            age::NAME,
-            integer("Webhooks", "How many webhooks it has."),
-            age::AGE,
-        ];
+        const COLUMNS: &[Column] = &[age::NAME, integer("Webhooks", "How many webhooks it has."), age::AGE];
         COLUMNS
     }
 
@@ -186,7 +184,12 @@ impl Configuration {
         }
         client(hook.at("clientConfig"), &at.child("clientConfig"), errors);
         if strict.conditions {
-            matching::conditions(hook.list("matchConditions"), false, &at.child("matchConditions"), errors);
+            matching::conditions(
+                hook.list("matchConditions"),
+                false,
+                &at.child("matchConditions"),
+                errors,
+            );
         }
     }
 }
@@ -239,7 +242,11 @@ fn url(text: &str, at: &Path<'_>, errors: &mut Errors) {
     let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (scheme, rest) = rest.split_once("://").unwrap_or(("", rest));
-    let authority = rest.split('/').next().filter(|_| !scheme.is_empty()).unwrap_or_default();
+    let authority = rest
+        .split('/')
+        .next()
+        .filter(|_| !scheme.is_empty())
+        .unwrap_or_default();
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     if scheme != "https" {
         let why = format!("'https' is the only allowed URL scheme{FORM}");

@@ -74,11 +74,7 @@ impl Criteria {
     }
 
     /// Whether a request is meant, and in which version.
-    pub(crate) async fn matches(
-        &self,
-        review: &Review<'_>,
-        object: Option<&Value>,
-    ) -> Result<Option<Matched>, Status> {
+    pub(crate) async fn matches(&self, review: &Review<'_>, object: Option<&Value>) -> Result<Option<Matched>, Status> {
         let Some(matched) = self.by_rules(review) else {
             return Ok(None);
         };
@@ -106,7 +102,9 @@ impl Criteria {
             return None;
         }
         let siblings = review.core.kinds.now().siblings(review.kind);
-        let pairs = rules.iter().flat_map(|rule| siblings.iter().map(move |kind| (rule, kind)));
+        let pairs = rules
+            .iter()
+            .flat_map(|rule| siblings.iter().map(move |kind| (rule, kind)));
         let mut found = pairs.filter(|(rule, kind)| rule.matches(review, kind));
         found.next().map(|(_, kind)| Matched::Other(Arc::clone(kind)))
     }
@@ -121,8 +119,8 @@ impl Criteria {
         if self.namespaces.is_everything() || (review.space().is_empty() && !of_namespaces) {
             return Ok(true);
         }
-        let itself = review.is("", "namespaces", "")
-            && matches!(review.operation, Operation::Create | Operation::Update);
+        let itself =
+            review.is("", "namespaces", "") && matches!(review.operation, Operation::Create | Operation::Update);
         if let Some(object) = object.filter(|_| itself) {
             return Ok(self.namespaces.matches(&object["metadata"]["labels"]));
         }

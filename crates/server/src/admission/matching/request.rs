@@ -55,12 +55,7 @@ fn resource_of(kind: &Kind) -> Value {
 }
 
 /// What expressions see of a request.
-pub(crate) fn scope<'a>(
-    review: &Review<'_>,
-    matched: &Kind,
-    object: Option<&Value>,
-    old: Option<&Value>,
-) -> Scope<'a> {
+pub(crate) fn scope<'a>(review: &Review<'_>, matched: &Kind, object: Option<&Value>, old: Option<&Value>) -> Scope<'a> {
     let (object, old) = (object.unwrap_or(&Value::Null), old.unwrap_or(&Value::Null));
     let mut scope = Scope::new(object, old, &request(review, matched));
     let by: Arc<dyn Authorizer> = Arc::new(Asker {

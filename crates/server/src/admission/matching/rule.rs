@@ -34,10 +34,12 @@ impl Rule {
             let items = rule[key].as_array().into_iter().flatten();
             items.filter_map(Value::as_str).map(str::to_owned).collect()
         };
-        let resources = list("resources").into_iter().map(|resource| match resource.split_once('/') {
-            Some((resource, below)) => (resource.to_owned(), below.to_owned()),
-            None => (resource, String::new()),
-        });
+        let resources = list("resources")
+            .into_iter()
+            .map(|resource| match resource.split_once('/') {
+                Some((resource, below)) => (resource.to_owned(), below.to_owned()),
+                None => (resource, String::new()),
+            });
         Rule {
             operations: list("operations"),
             groups: list("apiGroups"),

@@ -74,12 +74,7 @@ impl Body {
     pub(super) fn compile(policy: &Value) -> Body {
         let spec = &policy["spec"];
         let params = spec.get("paramKind").filter(|kind| kind.is_object());
-        let params = params.map(|kind| {
-            (
-                text(kind, &["apiVersion"]).to_owned(),
-                text(kind, &["kind"]).to_owned(),
-            )
-        });
+        let params = params.map(|kind| (text(kind, &["apiVersion"]).to_owned(), text(kind, &["kind"]).to_owned()));
         let (variables, names) = variables(spec, params.is_some());
         let declared = Declared {
             params: params.is_some(),
@@ -98,7 +93,11 @@ impl Body {
         };
         let mutation = |one: &Value| {
             let is_json_patch = one["patchType"] == "JSONPatch";
-            let key = if is_json_patch { "jsonPatch" } else { "applyConfiguration" };
+            let key = if is_json_patch {
+                "jsonPatch"
+            } else {
+                "applyConfiguration"
+            };
             let declared = Declared {
                 patches: true,
                 ..declared
@@ -112,7 +111,9 @@ impl Body {
             ignores_failures: spec["failurePolicy"] == "Ignore",
             is_asked_again: spec["reinvocationPolicy"] == "IfNeeded",
             criteria: Criteria::of_policy(&spec["matchConstraints"]),
-            conditions: list("matchConditions").map(|one| compile(text(one, &["expression"]))).collect(),
+            conditions: list("matchConditions")
+                .map(|one| compile(text(one, &["expression"])))
+                .collect(),
             validations: list("validations").map(validation).collect(),
             annotations: list("auditAnnotations")
                 .map(|one| (text(one, &["key"]).to_owned(), compile(text(one, &["valueExpression"]))))

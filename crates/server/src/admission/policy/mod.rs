@@ -48,7 +48,9 @@ impl Policies {
                     return None;
                 }
                 let revision = text(&policy, &["metadata", "resourceVersion"]);
-                let known = before.iter().find(|known| known.name == name && known.revision == revision);
+                let known = before
+                    .iter()
+                    .find(|known| known.name == name && known.revision == revision);
                 let bodies = match known {
                     Some(known) => Arc::clone(&known.body),
                     None => Arc::new(compiled::Body::compile(&policy)),

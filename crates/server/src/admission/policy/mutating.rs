@@ -119,7 +119,14 @@ async fn run(
             failure.is_invalid = true;
             failure
         };
-        let scope = given(&policy.body, review, &invocation.matched, Some(object), space.as_ref(), params)?;
+        let scope = given(
+            &policy.body,
+            review,
+            &invocation.matched,
+            Some(object),
+            space.as_ref(),
+            params,
+        )?;
         match policy.body.holds(&scope) {
             Ok(true) => {}
             Ok(false) => continue,
@@ -134,7 +141,14 @@ async fn run(
         let before = object.clone();
         for mutation in &policy.body.mutations {
             // Each mutation sees what those before it have made.
-            let scope = given(&policy.body, review, &invocation.matched, Some(object), space.as_ref(), params)?;
+            let scope = given(
+                &policy.body,
+                review,
+                &invocation.matched,
+                Some(object),
+                space.as_ref(),
+                params,
+            )?;
             match change(mutation, &scope, review, &invocation.matched, object) {
                 Ok(changed) => *object = changed,
                 Err(why) => failures.push(fail(why)),
@@ -190,7 +204,9 @@ fn change(
         let laid = overlay(shape.schema, shape.ty, &current, &config);
         laid.map_err(|why| format!("error applying patch: {why}"))?
     };
-    let mut changed = codec::conform(patched, &shape, FieldValidation::Ignore).map_err(told)?.value;
+    let mut changed = codec::conform(patched, &shape, FieldValidation::Ignore)
+        .map_err(told)?
+        .value;
     if is_itself {
         kind.rules.default(&mut changed);
     }

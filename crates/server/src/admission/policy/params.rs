@@ -20,9 +20,10 @@ pub(super) fn kind(review: &Review<'_>, body: &Body) -> Result<Option<Arc<Kind>>
     let served = review.core.kinds.now();
     let mut all = served.all().iter();
     let found = all.find(|one| one.api_version == *api_version && *one.row.kind == **kind && one.cache().is_ok());
-    found.cloned().map(Some).ok_or_else(|| {
-        format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'")
-    })
+    found
+        .cloned()
+        .map(Some)
+        .ok_or_else(|| format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'"))
 }
 
 /// The parameters, each to be judged with by itself: none at all when nothing is found and that is allowed, one that is
@@ -38,7 +39,9 @@ pub(super) async fn collect(
     let given = text(wanted, &["namespace"]);
     let namespace = match (kind.row.namespaced, given) {
         (true, "") if review.space().is_empty() => {
-            return Err("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources".into());
+            return Err(
+                "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources".into(),
+            );
         }
         (true, "") => Some(review.space()),
         (true, given) => Some(given),

@@ -53,7 +53,9 @@ impl Policies {
         }
         if !found.failures.is_empty() {
             found.failures.truncate(MOST_FAILURES);
-            review.call.annotate(FAILURES.to_owned(), &json!(found.failures).to_string());
+            review
+                .call
+                .annotate(FAILURES.to_owned(), &json!(found.failures).to_string());
         }
         match found.denied.into_iter().next() {
             Some(denied) => Err(refusal(review, denied)),
@@ -62,12 +64,7 @@ impl Policies {
     }
 }
 
-async fn judge(
-    policy: &Policy,
-    review: &Review<'_>,
-    object: Option<&Value>,
-    found: &mut Found,
-) -> Result<(), Status> {
+async fn judge(policy: &Policy, review: &Review<'_>, object: Option<&Value>, found: &mut Found) -> Result<(), Status> {
     let body = &policy.body;
     let matched = match body.criteria.matches(review, object).await {
         Ok(Some(matched)) => matched,
@@ -114,7 +111,9 @@ async fn judge(
         }
     }
     for (key, values) in annotations {
-        review.call.annotate(format!("{}/{key}", policy.name), &values.join(", "));
+        review
+            .call
+            .annotate(format!("{}/{key}", policy.name), &values.join(", "));
     }
     Ok(())
 }
@@ -274,7 +273,11 @@ fn refusal(review: &Review<'_>, denied: Denied) -> Status {
         None => format!("ValidatingAdmissionPolicy '{policy}' denied request: {message}"),
     };
     let mut status = review.forbidden(&message).with_cause("", message, "");
-    let reason = if reason.is_empty() { "Invalid".to_owned() } else { reason };
+    let reason = if reason.is_empty() {
+        "Invalid".to_owned()
+    } else {
+        reason
+    };
     status.code = match reason.as_str() {
         "Forbidden" => 403,
         "Unauthorized" => 401,

@@ -39,7 +39,8 @@ impl Hook {
             ..Declared::default()
         };
         let conditions = hook["matchConditions"].as_array().into_iter().flatten();
-        let conditions = conditions.map(|condition| Expression::compile(text(condition, &["expression"]).trim(), &declared));
+        let conditions =
+            conditions.map(|condition| Expression::compile(text(condition, &["expression"]).trim(), &declared));
         let versions = hook["admissionReviewVersions"].as_array();
         Hook {
             configuration: configuration.to_owned(),
@@ -58,11 +59,7 @@ impl Hook {
     }
 
     /// Whether it is to be asked about a request, and about which version of the object.
-    pub(crate) async fn matches(
-        &self,
-        review: &Review<'_>,
-        object: Option<&Value>,
-    ) -> Result<Option<Matched>, Status> {
+    pub(crate) async fn matches(&self, review: &Review<'_>, object: Option<&Value>) -> Result<Option<Matched>, Status> {
         let Some(matched) = self.criteria.matches(review, object).await? else {
             return Ok(None);
         };

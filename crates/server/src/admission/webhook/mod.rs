@@ -165,8 +165,15 @@ async fn ask(
     }
     let kind = matched.kind(review);
     let said = |status: Status| Refusal::Said(Box::new(status));
-    let object = object.map(|object| seen(review, matched, kind, object)).transpose().map_err(said)?;
-    let old = review.old.map(|old| seen(review, matched, kind, old)).transpose().map_err(said)?;
+    let object = object
+        .map(|object| seen(review, matched, kind, object))
+        .transpose()
+        .map_err(said)?;
+    let old = review
+        .old
+        .map(|old| seen(review, matched, kind, old))
+        .transpose()
+        .map_err(said)?;
     let (uid, body) = question(review, kind, object.as_ref(), old.as_ref()).map_err(Refusal::Failed)?;
     let endpoint = hook.endpoint.as_ref();
     let endpoint = endpoint.map_err(|why| Refusal::Failed(format!("could not get REST client: {why}")))?;
@@ -221,7 +228,9 @@ async fn change(
     };
     let shape = shape.ok_or_else(|| said(Status::no_such_resource()))?;
     let conformed = codec::conform(patched.value, &shape, FieldValidation::Ignore);
-    let mut changed = conformed.map_err(|status| said(Status::internal(status.message)))?.value;
+    let mut changed = conformed
+        .map_err(|status| said(Status::internal(status.message)))?
+        .value;
     if is_itself {
         kind.rules.default(&mut changed);
     }

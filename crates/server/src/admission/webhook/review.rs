@@ -79,12 +79,18 @@ pub(super) fn verdict(bytes: &[u8], uid: &str, mutating: bool) -> Result<Verdict
     }
     let patch = response.patch.filter(|patch| !patch.is_empty());
     match (&patch, response.patch_type.as_deref(), mutating) {
-        (Some(_), None, true) => return invalid("webhook returned response.patch but not response.patchType".to_owned()),
-        (None, Some(_), true) => return invalid("webhook returned response.patchType but not response.patch".to_owned()),
+        (Some(_), None, true) => {
+            return invalid("webhook returned response.patch but not response.patchType".to_owned());
+        }
+        (None, Some(_), true) => {
+            return invalid("webhook returned response.patchType but not response.patch".to_owned());
+        }
         (_, Some(""), true) => return invalid("webhook returned invalid response.patchType of \"\"".to_owned()),
         (Some(_), _, false) => return invalid("validating webhook may not return response.patch".to_owned()),
         (None, Some(_), false) => return invalid("validating webhook may not return response.patchType".to_owned()),
-        (Some(_), Some(other), true) if other != "JSONPatch" => return Err(format!("unsupported patch type {other:?}")),
+        (Some(_), Some(other), true) if other != "JSONPatch" => {
+            return Err(format!("unsupported patch type {other:?}"));
+        }
         _ => {}
     }
     let patch = patch.map(|patch| {
@@ -138,7 +144,10 @@ mod tests {
             "received invalid webhook response: webhook returned response.patch but not response.patchType"
         );
         assert_eq!(
-            told(json!({"uid": "1", "allowed": true, "patch": "W10=", "patchType": "JSONPatch"}), false),
+            told(
+                json!({"uid": "1", "allowed": true, "patch": "W10=", "patchType": "JSONPatch"}),
+                false
+            ),
             "received invalid webhook response: validating webhook may not return response.patch"
         );
         let good = json!({"uid": "1", "allowed": true, "patch": "W10=", "patchType": "JSONPatch", "warnings": ["a"]});
