@@ -16,7 +16,9 @@ use meta::{GroupKind, GroupResource, Status};
 use serde_json::Value;
 use watch::{Cache, Hub, Key, Projection};
 
+use crate::core::Core;
 use crate::endpoints::Documents;
+use crate::extensions::Converter;
 use crate::object;
 
 /// The rules of a kind: compiled in, or made from a definition.
@@ -61,6 +63,8 @@ pub(crate) struct Kind {
     /// Tells the versions of one resource apart, whose encodings lie side by side.
     pub(crate) version_slot: u16,
     outward: Outward,
+    /// What converts its objects between versions that differ.
+    converter: Option<Arc<Converter>>,
     /// `/registry/GROUP/PLURAL/`.
     prefix: String,
     /// None when its objects are questions (reviews) or made on demand: nobody keeps them.
@@ -87,6 +91,11 @@ impl Kind {
 
     /// The tree of a stored version.
     pub(crate) fn tree(&self, bytes: &[u8], revision: meta::Revision) -> Result<Value, Status> {
+        let known = self
+            .converter
+            .as_ref()
+            .and_then(|converter| converter.known(bytes, &self.api_version));
+        let bytes = known.as_deref().unwrap_or(bytes);
         let mut tree = object::to_tree(&self.api_version, &self.row.kind, bytes, revision)?;
         Ok(match self.outward {
             Outward::Same => tree,
@@ -103,11 +112,50 @@ impl Kind {
         if self.outward == Outward::Event {
             return object::to_stored(&codec::core_event(tree.clone()));
         }
-        object::to_stored(tree)
+        let stored = object::to_stored(tree)?;
+        Ok(match &self.converter {
+            Some(_) => object::marked(stored, &self.api_version),
+            None => stored,
+        })
+    }
+
+    /// The bytes to write for an object whose stored form in this version is `stored`: in the version that is stored.
+    pub(crate) async fn written(&self, core: &Core, tree: &Value, stored: &Bytes) -> Result<Bytes, Status> {
+        match &self.converter {
+            Some(converter) if converter.storage != self.api_version => converter.to_storage(core, tree).await,
+            _ => Ok(stored.clone()),
+        }
+    }
+
+    /// Stored bytes in this version. Who shows or reads objects that may be stored in another one asks for this first;
+    /// [`Kind::tree`] and [`Kind::outward`] then know them, too.
+    pub(crate) async fn present(&self, core: &Core, stored: &[Bytes]) -> Result<Vec<Bytes>, Status> {
+        match &self.converter {
+            Some(converter) => converter.convert(core, stored, &self.api_version).await,
+            None => Ok(stored.to_vec()),
+        }
+    }
+
+    /// Whether objects may have to be converted before they are shown.
+    pub(crate) fn converts(&self) -> bool {
+        self.converter.is_some()
+    }
+
+    /// Whether stored bytes are in the version that is stored now.
+    pub(crate) fn is_current(&self, stored: &[u8]) -> bool {
+        self.converter
+            .as_ref()
+            .is_none_or(|converter| converter.is_current(stored))
     }
 
     /// Stored bytes in the form of this kind's version: the same bytes, unless it is stored in another one.
     pub(crate) fn outward<'a>(&self, stored: &'a [u8]) -> Result<Cow<'a, [u8]>, Status> {
+        if let Some(converter) = &self.converter {
+            let known = converter.known(stored, &self.api_version);
+            let known = known.ok_or_else(|| Status::internal("an object is shown before it is converted"))?;
+            let tree = self.tree(&known, meta::Revision(0))?;
+            return Ok(Cow::Owned(object::to_stored(&tree)?.to_vec()));
+        }
         if self.outward == Outward::Same {
             return Ok(Cow::Borrowed(stored));
         }
@@ -121,8 +169,12 @@ impl Kind {
     }
 
     /// An object of this kind in the form of another version of the same resource.
-    pub(crate) fn convert(&self, object: &Value, to: &Kind) -> Result<Value, Status> {
-        let mut converted = to.tree(&self.stored(object)?, meta::Revision(0))?;
+    pub(crate) async fn convert(&self, core: &Core, object: &Value, to: &Kind) -> Result<Value, Status> {
+        let stored = to.present(core, &[self.stored(object)?]).await?;
+        let stored = stored
+            .first()
+            .ok_or_else(|| Status::internal("nothing was converted"))?;
+        let mut converted = to.tree(stored, meta::Revision(0))?;
         match object["metadata"].get("resourceVersion") {
             Some(revision) => converted["metadata"]["resourceVersion"] = revision.clone(),
             None => {
@@ -192,7 +244,7 @@ impl Served {
 impl Kinds {
     /// Fills the cache of every built-in row.
     pub(crate) async fn open(catalog: &'static Catalog, hub: &Hub) -> Result<Kinds, watch::Error> {
-        let builtin = open_all(catalog.resources(), hub).await?;
+        let builtin = open_all(catalog.resources(), hub, None).await?;
         Ok(Kinds {
             served: ArcSwap::from_pointee(Served::new(builtin.clone())),
             builtin,
@@ -233,14 +285,20 @@ impl Kinds {
 }
 
 /// Fills the cache of every row; rows of one resource share it.
-pub(crate) async fn open_all(rows: &[Arc<Resource>], hub: &Hub) -> Result<Vec<Arc<Kind>>, watch::Error> {
+pub(crate) async fn open_all(
+    rows: &[Arc<Resource>],
+    hub: &Hub,
+    converter: Option<&Arc<Converter>>,
+) -> Result<Vec<Arc<Kind>>, watch::Error> {
     let mut all: Vec<Arc<Kind>> = Vec::new();
     for row in rows {
         let siblings = all
             .iter()
             .filter(|kind| kind.row.group == row.group && kind.row.plural == row.plural);
         let slot = u16::try_from(siblings.count()).unwrap_or_default();
-        all.push(Arc::new(open(Arc::clone(row), hub, slot).await?));
+        let mut kind = open(Arc::clone(row), hub, slot).await?;
+        kind.converter = converter.cloned();
+        all.push(Arc::new(kind));
     }
     Ok(all)
 }
@@ -275,6 +333,7 @@ async fn open(row: Arc<Resource>, hub: &Hub, version_slot: u16) -> Result<Kind, 
         resource: row.group_resource(),
         group_kind: row.group_kind(),
         outward,
+        converter: None,
         row,
         version_slot,
         prefix,

@@ -63,6 +63,7 @@ pub(crate) fn set_revision(object: &mut Value, revision: Revision) {
 /// Appends an object as a client gets it; `head` is [`head_of`] its kind, or empty inside of lists.
 pub(crate) fn splice(out: &mut BytesMut, head: &str, stored: &[u8], revision: Revision) {
     let rest = stored.strip_prefix(HEAD).unwrap_or_default();
+    let (rest, mark) = unmarked(rest);
     out.reserve(head.len() + rest.len() + 64);
     out.put_u8(b'{');
     out.put_slice(head.as_bytes());
@@ -73,6 +74,56 @@ pub(crate) fn splice(out: &mut BytesMut, head: &str, stored: &[u8], revision: Re
         out.put_u8(b',');
     }
     out.put_slice(rest);
+    if mark.is_some() {
+        out.put_u8(b'}');
+    }
+}
+
+/// What stands before the version in the mark at the end of stored bytes.
+const MARK: &[u8] = b",\"apiVersion\":\"";
+/// No version is longer: a group and a version's name.
+const MOST_MARK: usize = 330;
+
+/// Stored bytes that say which version they are in. Only objects of definitions whose versions differ do.
+pub(crate) fn marked(stored: Bytes, version: &str) -> Bytes {
+    let (rest, mark) = unmarked(&stored);
+    let rest = if mark.is_some() {
+        rest
+    } else {
+        rest.strip_suffix(b"}").unwrap_or(rest)
+    };
+    let mut out = BytesMut::with_capacity(rest.len() + MARK.len() + version.len() + 2);
+    out.put_slice(rest);
+    out.put_slice(MARK);
+    out.put_slice(version.as_bytes());
+    out.put_slice(b"\"}");
+    out.freeze()
+}
+
+/// The version that stored bytes say they are in.
+pub(crate) fn mark_of(stored: &[u8]) -> Option<&str> {
+    unmarked(stored).1
+}
+
+/// The bytes before the mark, and the mark. No other bytes end so: the field is always taken out of an object, and inside
+/// of a text the quotes would be escaped.
+fn unmarked(stored: &[u8]) -> (&[u8], Option<&str>) {
+    let none = (stored, None);
+    let Some(inner) = stored.strip_suffix(b"\"}") else {
+        return none;
+    };
+    let from = inner.len().saturating_sub(MOST_MARK);
+    let Some(quote) = inner[from..].iter().rposition(|byte| *byte == b'"') else {
+        return none;
+    };
+    let quote = from + quote;
+    let Some(body) = inner[..=quote].strip_suffix(MARK) else {
+        return none;
+    };
+    match std::str::from_utf8(&inner[quote + 1..]) {
+        Ok(version) => (body, Some(version)),
+        Err(_) => none,
+    }
 }
 
 /// An object as a client gets it.
@@ -162,6 +213,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_mark_says_the_version_and_is_never_shown() {
+        let object = json!({"metadata": {"name": "x"}, "spec": {"apiVersion": "v1"}});
+        let stored = to_stored(&object).unwrap();
+        assert_eq!(mark_of(&stored), None);
+        let once = marked(stored.clone(), "a.b/v1");
+        assert_eq!(
+            once,
+            r#"{"metadata":{"name":"x"},"spec":{"apiVersion":"v1"},"apiVersion":"a.b/v1"}"#
+        );
+        assert_eq!(mark_of(&once), Some("a.b/v1"));
+        assert_eq!(marked(once.clone(), "a.b/v2"), marked(stored.clone(), "a.b/v2"));
+        let head = head_of("a.b/v1", "X");
+        assert_eq!(spliced(&head, &once, Revision(3)), spliced(&head, &stored, Revision(3)));
+        let text = json!({"metadata": {"name": "x"}, "z": ",\"apiVersion\":\"v1"});
+        assert_eq!(mark_of(&to_stored(&text).unwrap()), None);
+    }
 
     #[test]
     fn the_stored_form_is_frozen() {

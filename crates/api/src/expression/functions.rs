@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use kube_cel::KubeCelExt as _;
-use kube_cel::cel::extractors::This;
 use kube_cel::cel::objects::{Key, OptionalValue, Value};
-use kube_cel::cel::{Context, ExecutionError, ResolveResult};
+use kube_cel::cel::{Context, ExecutionError, FunctionContext, ResolveResult};
 
 use super::authorizer;
 
@@ -32,7 +31,19 @@ fn table() -> Context<'static> {
     context
 }
 
-fn select(This(operand): This<Value>, field: Arc<String>) -> ResolveResult {
+/// The operand and the field. What is wrong with the operand is told as it is.
+fn operands(call: &FunctionContext<'_, '_>) -> Result<(Value, Arc<String>), ExecutionError> {
+    match call.args {
+        [operand, field] => match (Value::resolve(operand, call.ptx)?, Value::resolve(field, call.ptx)?) {
+            (operand, Value::String(field)) => Ok((operand, field)),
+            _ => Err(ExecutionError::NoSuchOverload),
+        },
+        _ => Err(ExecutionError::NoSuchOverload),
+    }
+}
+
+fn select(call: &FunctionContext<'_, '_>) -> ResolveResult {
+    let (operand, field) = operands(call)?;
     let missing = || ExecutionError::NoSuchKey(Arc::clone(&field));
     if let Some(inner) = optional(&operand) {
         return Ok(of(inner.value().and_then(|value| field_of(value, &field))));
@@ -40,7 +51,8 @@ fn select(This(operand): This<Value>, field: Arc<String>) -> ResolveResult {
     field_of(&operand, &field).ok_or_else(missing)
 }
 
-fn optional_select(This(operand): This<Value>, field: Arc<String>) -> ResolveResult {
+fn optional_select(call: &FunctionContext<'_, '_>) -> ResolveResult {
+    let (operand, field) = operands(call)?;
     let found = match optional(&operand) {
         Some(inner) => inner.value().and_then(|value| field_of(value, &field)),
         None => field_of(&operand, &field),

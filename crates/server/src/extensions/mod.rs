@@ -2,6 +2,7 @@
 //! they are called established, and their objects deleted before they go. Like everything else it writes by requests
 //! of its own; only what is served is changed directly.
 
+mod conversion;
 mod finalize;
 mod plan;
 
@@ -20,6 +21,8 @@ use crate::core::Core;
 use crate::internal;
 use crate::kinds::{Kind, open_all};
 use crate::object;
+
+pub(crate) use conversion::Converter;
 
 pub(crate) const GROUP: &str = "apiextensions.k8s.io";
 pub(crate) const PLURAL: &str = "customresourcedefinitions";
@@ -171,7 +174,9 @@ async fn install(core: &Core, state: &mut State, one: &Definition, wanted: &Valu
         state.installed.remove(name);
         return Ok(());
     };
-    let kinds = open_all(&rows, &core.hub).await.map_err(crate::status::of_watch)?;
+    let converter = Converter::of(wanted);
+    let kinds = open_all(&rows, &core.hub, converter.as_ref()).await;
+    let kinds = kinds.map_err(crate::status::of_watch)?;
     let installed = Installed { origin, prefix, kinds };
     state.installed.insert(name.to_owned(), installed);
     Ok(())

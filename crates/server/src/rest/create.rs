@@ -79,6 +79,7 @@ pub(crate) async fn new(
         prepare(call, &kind, options, &mut candidate, owned).await?;
         let extra = allocate::for_create(&call.core, &kind, &mut candidate)?;
         let stored = kind.stored(&candidate)?;
+        let written = kind.written(&call.core, &candidate, &stored).await?;
         let key = kind.key(call.namespace(), &name);
         if options.dry_run {
             let there = kind.cache()?.get(&key).is_some();
@@ -88,7 +89,7 @@ pub(crate) async fn new(
                 Ok((stored, Revision(0)))
             };
         }
-        match commit::put(&call.core, &kind, key, Revision(0), stored.clone(), extra).await? {
+        match commit::put(&call.core, &kind, key, Revision(0), written, extra).await? {
             Committed::Done(revision) => return Ok((stored, revision)),
             Committed::Taken if attempt < 64 => {}
             Committed::Taken => return Err(Status::server_timeout(&kind.resource, "create", 1)),

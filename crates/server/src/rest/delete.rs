@@ -71,7 +71,7 @@ pub(crate) async fn one(
     options: &DeleteOptions,
 ) -> Result<Deleted, Status> {
     for _ in 0..ATTEMPTS {
-        let current = update::current(kind, namespace, name)
+        let current = update::current(&call.core, kind, namespace, name)
             .await?
             .ok_or_else(|| kind.not_found(name))?;
         preconditions(kind, name, options, &current)?;
@@ -146,6 +146,7 @@ async fn step(
                 gone: false,
             }));
         }
+        let stored = kind.written(&call.core, &marked, &stored).await?;
         let extra = commit::Extra::default();
         let committed = commit::put(&call.core, kind, current.key, current.revision, stored, extra).await?;
         return Ok(match committed {

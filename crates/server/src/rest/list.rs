@@ -69,10 +69,27 @@ enum Source {
 pub(crate) async fn list(call: &Call) -> Result<Answer, Status> {
     let selected = Selected::parse(call)?;
     match page(call, &selected).await {
-        Ok(page) => render::list(call, page).map(Answer::Raw),
+        Ok(page) => render::list(call, converted(call, page).await?).map(Answer::Raw),
         Err(Failure::Expired(token)) => Ok(expired(&token)),
         Err(Failure::Status(status)) => Err(status),
     }
+}
+
+/// The page with its objects in the version that is asked for.
+async fn converted(call: &Call, page: Page) -> Result<Page, Status> {
+    if !call.kind.converts() {
+        return Ok(page);
+    }
+    let found = (0..page.items.len()).filter_map(|at| page.items.get(at));
+    let (stored, revisions): (Vec<Bytes>, Vec<Revision>) =
+        found.map(|(stored, revision)| (stored.clone(), revision)).unzip();
+    let shown = call.kind.present(&call.core, &stored).await?;
+    let items = shown.into_iter().zip(revisions);
+    let items = items.map(|(stored, revision)| Item { stored, revision }).collect();
+    Ok(Page {
+        items: Items::Read(items),
+        ..page
+    })
 }
 
 async fn page(call: &Call, selected: &Selected) -> Result<Page, Failure> {

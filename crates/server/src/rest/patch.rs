@@ -133,7 +133,7 @@ async fn apply(call: &Call, options: &WriteOptions, target: &Target<'_>) -> Resu
     }
     check_name(call, &config)?;
     loop {
-        let live = update::current(target.kind, target.namespace, target.name).await?;
+        let live = update::current(&call.core, target.kind, target.namespace, target.name).await?;
         if live.is_none() && target.subresource.is_empty() {
             let object = applied(options, target, None, &config)?;
             let object = decode::reshape(call, &object, FieldValidation::Ignore)?;

@@ -175,8 +175,9 @@ impl Iterator for Pieces {
                 out.put_slice(&table::partial_bytes(stored, revision).unwrap_or_default());
             } else {
                 // Items of built-in kinds carry no kind of their own.
+                let head = self.kind.row.custom.as_ref().map_or("", |_| self.kind.head.as_str());
                 let shown = self.kind.outward(stored).unwrap_or_default();
-                object::splice(&mut out, "", &shown, revision);
+                object::splice(&mut out, head, &shown, revision);
             }
             if out.len() >= PIECE {
                 return Some(out.freeze());

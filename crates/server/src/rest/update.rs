@@ -15,6 +15,7 @@ use super::sub::scale;
 use super::{Answer, Call, create, decode, ownership};
 use crate::admission::{Operation, Review};
 use crate::allocate;
+use crate::core::Core;
 use crate::kinds::Kind;
 use crate::object;
 use crate::status::of_watch;
@@ -97,26 +98,37 @@ impl Updated {
 /// An object as it is stored now.
 pub(crate) struct Current {
     pub(crate) key: Key,
+    /// In the version that is asked for.
     pub(crate) stored: Bytes,
     pub(crate) revision: Revision,
     pub(crate) tree: Value,
+    /// Whether it is stored in the version in which it would be stored now.
+    pub(crate) is_current: bool,
 }
 
 /// Reads an object with everything that was acknowledged before.
-pub(crate) async fn current(kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Current>, Status> {
+pub(crate) async fn current(
+    core: &Core,
+    kind: &Kind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<Current>, Status> {
     let cache = kind.cache()?;
     cache.fresh().await.map_err(of_watch)?;
     let key = kind.key(namespace, name);
     let Some(version) = cache.get(&key) else {
         return Ok(None);
     };
-    let (stored, revision) = (version.bytes().clone(), version.revision());
+    let (raw, revision) = (version.bytes().clone(), version.revision());
+    let stored = kind.present(core, &[raw.clone()]).await?;
+    let stored = stored.into_iter().next().unwrap_or_default();
     let tree = kind.tree(&stored, revision)?;
     Ok(Some(Current {
         key,
         stored,
         revision,
         tree,
+        is_current: kind.is_current(&raw),
     }))
 }
 
@@ -136,7 +148,12 @@ pub(crate) async fn put(call: &Call) -> Result<Answer, Status> {
     }
     let target = target(call)?;
     let main = target.strategy == Strategy::Main;
-    if main && call.kind.rules.create_on_update() && current(target.kind, target.namespace, name).await?.is_none() {
+    if main
+        && call.kind.rules.create_on_update()
+        && current(&call.core, target.kind, target.namespace, name)
+            .await?
+            .is_none()
+    {
         if !object::text(&object, &["metadata", "resourceVersion"]).is_empty() {
             return Err(call.kind.not_found(name));
         }
@@ -178,7 +195,7 @@ pub(crate) async fn change(
 ) -> Result<Updated, Status> {
     let kind = target.kind;
     for _ in 0..ATTEMPTS {
-        let current = current(kind, target.namespace, target.name).await?;
+        let current = current(&call.core, kind, target.namespace, target.name).await?;
         let current = current.ok_or_else(|| kind.not_found(target.name))?;
         let wanted = modify(&current.tree)?;
         let mut object = wanted.object;
@@ -187,7 +204,7 @@ pub(crate) async fn change(
         let extra = allocate::for_update(&call.core, kind, &mut object, &current.tree)?;
         keep_times(&current.tree, &mut object);
         let stored = kind.stored(&object)?;
-        if stored == current.stored || options.dry_run {
+        if (stored == current.stored && current.is_current) || options.dry_run {
             return Ok(Updated {
                 stored,
                 revision: current.revision,
@@ -197,7 +214,8 @@ pub(crate) async fn change(
             let extra = allocate::for_delete(&call.core, kind, &object);
             commit::delete(&call.core, kind, current.key, current.revision, extra).await?
         } else {
-            commit::put(&call.core, kind, current.key, current.revision, stored.clone(), extra).await?
+            let written = kind.written(&call.core, &object, &stored).await?;
+            commit::put(&call.core, kind, current.key, current.revision, written, extra).await?
         };
         match committed {
             Committed::Done(revision) => return Ok(Updated { stored, revision }),

@@ -21,6 +21,8 @@ use crate::status::of_watch;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// A watch without a timeout ends after this and up to as much again, so that watches don't all end at once.
 const DEFAULT_TIMEOUT: u64 = 1800;
+/// So many initial objects are converted by one call.
+const PREPARED: usize = 100;
 /// Events are put together up to this size when several are there at once.
 const CHUNK: usize = 32 * 1024;
 
@@ -116,6 +118,7 @@ struct Stream {
     ends: Instant,
     stopping: tokio_util::sync::CancellationToken,
     over: bool,
+    kind: std::sync::Arc<crate::kinds::Kind>,
     core: std::sync::Arc<crate::core::Core>,
 }
 
@@ -137,6 +140,7 @@ impl Stream {
             ends: now + Duration::from_secs(seconds),
             stopping: call.core.stopping.clone(),
             over: false,
+            kind: std::sync::Arc::clone(&call.kind),
             core: std::sync::Arc::clone(&call.core),
         })
     }
@@ -145,6 +149,10 @@ impl Stream {
     async fn next(&mut self) -> Option<Bytes> {
         if self.over {
             return None;
+        }
+        if let Err(status) = self.prepare_initial().await {
+            self.over = true;
+            return Some(self.encoder.error(&status));
         }
         if let Some(bytes) = self.initial() {
             return Some(bytes);
@@ -170,12 +178,32 @@ impl Stream {
             }
         };
         Some(match delivery {
-            Ok(delivery) => self.burst(&delivery),
+            Ok(delivery) => match self.prepare(&[delivery.object().bytes().clone()]).await {
+                Ok(()) => self.burst(&delivery),
+                Err(status) => {
+                    self.over = true;
+                    self.encoder.error(&status)
+                }
+            },
             Err(error) => {
                 self.over = true;
                 self.encoder.error(&of_watch(error))
             }
         })
+    }
+
+    /// Has objects converted that are stored in another version than the one that is watched.
+    async fn prepare(&self, stored: &[Bytes]) -> Result<(), Status> {
+        self.kind.present(&self.core, stored).await.map(drop)
+    }
+
+    async fn prepare_initial(&self) -> Result<(), Status> {
+        let Some(snapshot) = self.initial.as_ref().filter(|_| self.kind.converts()) else {
+            return Ok(());
+        };
+        let next = snapshot.iter().filter(|version| self.selected.matches(version));
+        let next: Vec<Bytes> = next.take(PREPARED).map(|version| version.bytes().clone()).collect();
+        self.prepare(&next).await
     }
 
     fn last_bookmark(&mut self) -> Option<Bytes> {
@@ -197,7 +225,7 @@ impl Stream {
                 size += bytes.len();
                 out.push(bytes);
             }
-            if size >= CHUNK {
+            if size >= CHUNK || (self.kind.converts() && out.len() == PREPARED) {
                 rest = Some(version.key().clone());
                 break;
             }
@@ -210,7 +238,9 @@ impl Stream {
     fn burst(&mut self, first: &watch::Delivery) -> Bytes {
         let mut out = vec![self.encoder.event(Event::of(first))];
         let mut size = out.iter().map(Bytes::len).sum::<usize>();
+        // What comes next may have to be converted first.
         while size < CHUNK
+            && !self.kind.converts()
             && let Ok(Some(delivery)) = self.watcher.try_next()
         {
             let bytes = self.encoder.event(Event::of(&delivery));

@@ -2,6 +2,7 @@
 
 mod request;
 mod rule;
+mod version;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::kinds::Kind;
 
 pub(crate) use request::{body, request, scope};
 pub(crate) use rule::{Rule, rules};
+pub(crate) use version::shape;
 
 /// In which version of its resource a request was matched.
 #[derive(Clone)]

@@ -1,6 +1,5 @@
 //! What mutating policies make of an object.
 
-use api::codec::{self, FieldValidation, Shape};
 use api::merge::{Problem, json_patch, overlay};
 use meta::Status;
 use serde_json::Value;
@@ -9,7 +8,7 @@ use super::compiled::{Mutation, Policy, evaluate};
 use super::validating::given;
 use super::{Policies, namespace_object, params};
 use crate::admission::Review;
-use crate::admission::matching::{Matched, body, is_exempt};
+use crate::admission::matching::{Matched, is_exempt, shape};
 use crate::admission::rounds::Rounds;
 use crate::object::{name, namespace};
 
@@ -126,7 +125,8 @@ async fn run(
             Some(object),
             space.as_ref(),
             params,
-        )?;
+        )
+        .await?;
         match policy.body.holds(&scope) {
             Ok(true) => {}
             Ok(false) => continue,
@@ -148,8 +148,9 @@ async fn run(
                 Some(object),
                 space.as_ref(),
                 params,
-            )?;
-            match change(mutation, &scope, review, &invocation.matched, object) {
+            )
+            .await?;
+            match change(mutation, &scope, review, &invocation.matched, object).await {
                 Ok(changed) => *object = changed,
                 Err(why) => failures.push(fail(why)),
             }
@@ -167,7 +168,7 @@ async fn run(
 }
 
 /// The object after one mutation.
-fn change(
+async fn change(
     mutation: &Mutation,
     scope: &api::expression::Scope<'_>,
     review: &Review<'_>,
@@ -175,18 +176,12 @@ fn change(
     object: &Value,
 ) -> Result<Value, String> {
     let told = |status: Status| status.message;
-    let kind = matched.kind(review);
-    let current = match matched {
-        Matched::Own => object.clone(),
-        Matched::Other(_) => review.kind.convert(object, kind).map_err(told)?,
-    };
-    let gvk = body(review, kind);
-    let is_itself = gvk == kind.row.group_version_kind();
-    let shape = match is_itself {
-        true => Some(Shape::from(&*kind.row)),
-        false => Shape::builtin(gvk),
-    };
-    let shape = shape.ok_or("the object's kind has no schema")?;
+    let current = matched
+        .see(review, Some(object))
+        .await
+        .map_err(told)?
+        .unwrap_or_default();
+    let shape = shape(review, matched.kind(review)).map_err(told)?;
     let value = evaluate(&mutation.expression, scope)?;
     let patched = if mutation.is_json_patch {
         match json_patch(&current, &value) {
@@ -204,16 +199,7 @@ fn change(
         let laid = overlay(shape.schema, shape.ty, &current, &config);
         laid.map_err(|why| format!("error applying patch: {why}"))?
     };
-    let mut changed = codec::conform(patched, &shape, FieldValidation::Ignore)
-        .map_err(told)?
-        .value;
-    if is_itself {
-        kind.rules.default(&mut changed);
-    }
-    match matched {
-        Matched::Own => Ok(changed),
-        Matched::Other(_) => kind.convert(&changed, review.kind).map_err(told),
-    }
+    matched.take_back(review, patched).await.map_err(told)
 }
 
 impl Failure {

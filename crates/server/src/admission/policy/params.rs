@@ -8,6 +8,7 @@ use watch::Scope;
 
 use super::compiled::{Binding, Body};
 use crate::admission::Review;
+use crate::core::Core;
 use crate::kinds::Kind;
 use crate::object::text;
 use crate::status::of_watch;
@@ -49,8 +50,8 @@ pub(super) async fn collect(
         (false, _) => return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".into()),
     };
     let found = match text(wanted, &["name"]) {
-        "" => selected(kind, namespace, wanted)?,
-        name => named(kind, namespace, name).await?.into_iter().collect(),
+        "" => selected(review.core, kind, namespace, wanted).await?,
+        name => named(review.core, kind, namespace, name).await?.into_iter().collect(),
     };
     if found.is_empty() && wanted["parameterNotFoundAction"] == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
@@ -58,7 +59,7 @@ pub(super) async fn collect(
     Ok(found)
 }
 
-async fn named(kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>, String> {
+async fn named(core: &Core, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>, String> {
     let told = |status: meta::Status| status.message;
     let cache = kind.cache().map_err(told)?;
     let key = kind.key(namespace, name);
@@ -70,19 +71,25 @@ async fn named(kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Optio
             cache.get(&key)
         }
     };
-    let tree = version.map(|version| kind.tree(version.bytes(), version.revision()));
+    let Some(version) = version else { return Ok(None) };
+    let shown = kind.present(core, &[version.bytes().clone()]).await.map_err(told)?;
+    let tree = shown.first().map(|stored| kind.tree(stored, version.revision()));
     tree.transpose().map_err(told)
 }
 
-fn selected(kind: &Kind, namespace: Option<&str>, wanted: &Value) -> Result<Vec<Value>, String> {
+async fn selected(core: &Core, kind: &Kind, namespace: Option<&str>, wanted: &Value) -> Result<Vec<Value>, String> {
     let told = |status: meta::Status| status.message;
     let selector = Selector::from_label_selector(wanted.get("selector")).map_err(|error| error.to_string())?;
     let scope = namespace.map_or(Scope::All, Scope::namespace);
     let mut found = Vec::new();
-    for version in kind.cache().map_err(told)?.list(&scope).iter() {
-        let tree = kind.tree(version.bytes(), version.revision()).map_err(told)?;
-        if selector.matches(&tree["metadata"]["labels"]) {
-            found.push(tree);
+    let snapshot = kind.cache().map_err(told)?.list(&scope);
+    let chosen = snapshot
+        .iter()
+        .filter(|version| selector.matches(&version.projection().labels[..]));
+    for version in chosen {
+        let shown = kind.present(core, &[version.bytes().clone()]).await.map_err(told)?;
+        for stored in &shown {
+            found.push(kind.tree(stored, version.revision()).map_err(told)?);
         }
     }
     Ok(found)

@@ -104,7 +104,7 @@ async fn judge(policy: &Policy, review: &Review<'_>, object: Option<&Value>, fou
         };
         let namespace = namespace_object(review).await?;
         for one in &params {
-            let scope = self::given(body, review, &matched, object, namespace.as_ref(), one)?;
+            let scope = self::given(body, review, &matched, object, namespace.as_ref(), one).await?;
             let decisions = decide(body, &scope);
             found.add(policy, binding, decisions, review);
             annotate(policy, binding, &scope, &mut annotations, found);
@@ -119,7 +119,7 @@ async fn judge(policy: &Policy, review: &Review<'_>, object: Option<&Value>, fou
 }
 
 /// What the expressions of a policy see.
-pub(super) fn given<'a>(
+pub(super) async fn given<'a>(
     body: &'a Body,
     review: &Review<'_>,
     matched: &Matched,
@@ -128,12 +128,8 @@ pub(super) fn given<'a>(
     params: &Value,
 ) -> Result<Scope<'a>, Status> {
     let kind = matched.kind(review);
-    let convert = |object: &Value| match matched {
-        Matched::Own => Ok(object.clone()),
-        Matched::Other(_) => review.kind.convert(object, kind),
-    };
-    let object = object.map(convert).transpose()?;
-    let old = review.old.map(convert).transpose()?;
+    let object = matched.see(review, object).await?;
+    let old = matched.see(review, review.old).await?;
     let mut scope = scope(review, kind, object.as_ref(), old.as_ref());
     scope.set_params(params);
     if let Some(namespace) = namespace {

@@ -9,7 +9,6 @@ use serde_json::Value;
 use crate::admission::Review;
 use crate::admission::matching::{Criteria, Matched, scope};
 use crate::callout::Endpoint;
-use crate::kinds::Kind;
 use crate::object::text;
 
 /// A compiled webhook.
@@ -66,15 +65,15 @@ impl Hook {
         if self.conditions.is_empty() {
             return Ok(Some(matched));
         }
-        let holds = self.holds(review, &matched, object)?;
+        let holds = self.holds(review, &matched, object).await?;
         Ok(holds.then_some(matched))
     }
 
     /// Whether all match conditions hold. One that is false decides; otherwise one that fails does, by the failure policy.
-    fn holds(&self, review: &Review<'_>, matched: &Matched, object: Option<&Value>) -> Result<bool, Status> {
+    async fn holds(&self, review: &Review<'_>, matched: &Matched, object: Option<&Value>) -> Result<bool, Status> {
         let kind = matched.kind(review);
-        let object = object.map(|object| seen(review, matched, kind, object)).transpose()?;
-        let old = review.old.map(|old| seen(review, matched, kind, old)).transpose()?;
+        let object = matched.see(review, object).await?;
+        let old = matched.see(review, review.old).await?;
         let scope = scope(review, kind, object.as_ref(), old.as_ref());
         let mut failures = Vec::new();
         for condition in &self.conditions {
@@ -91,13 +90,5 @@ impl Hook {
             ([one], false) => Err(review.forbidden(one)),
             (many, false) => Err(review.forbidden(format!("[{}]", many.join(", ")))),
         }
-    }
-}
-
-/// An object in the version in which the request was matched.
-pub(crate) fn seen(review: &Review<'_>, matched: &Matched, kind: &Kind, object: &Value) -> Result<Value, Status> {
-    match matched {
-        Matched::Own => Ok(object.clone()),
-        Matched::Other(_) => review.kind.convert(object, kind),
     }
 }

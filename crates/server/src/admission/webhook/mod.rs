@@ -5,7 +5,6 @@ mod review;
 
 use std::sync::Arc;
 
-use api::codec::{self, FieldValidation, Shape};
 use arc_swap::ArcSwap;
 use futures::future::join_all;
 use meta::Status;
@@ -13,12 +12,12 @@ use serde_json::Value;
 use watch::Scope;
 
 use super::Review;
-use super::matching::{Matched, body, is_exempt};
+use super::matching::{Matched, is_exempt};
 use super::rounds::Rounds;
 use crate::core::Core;
 use crate::object;
 
-use hook::{Hook, seen};
+use hook::Hook;
 use review::{Verdict, denied, question, verdict};
 
 pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
@@ -165,15 +164,8 @@ async fn ask(
     }
     let kind = matched.kind(review);
     let said = |status: Status| Refusal::Said(Box::new(status));
-    let object = object
-        .map(|object| seen(review, matched, kind, object))
-        .transpose()
-        .map_err(said)?;
-    let old = review
-        .old
-        .map(|old| seen(review, matched, kind, old))
-        .transpose()
-        .map_err(said)?;
+    let object = matched.see(review, object).await.map_err(said)?;
+    let old = matched.see(review, review.old).await.map_err(said)?;
     let (uid, body) = question(review, kind, object.as_ref(), old.as_ref()).map_err(Refusal::Failed)?;
     let endpoint = hook.endpoint.as_ref();
     let endpoint = endpoint.map_err(|why| Refusal::Failed(format!("could not get REST client: {why}")))?;
@@ -211,8 +203,8 @@ async fn change(
         );
         return Err(said(Status::internal(why)));
     };
-    let kind = matched.kind(review);
-    let current = seen(review, matched, kind, object).map_err(said)?;
+    let current = matched.see(review, Some(object)).await.map_err(said)?;
+    let current = current.unwrap_or_default();
     let patched = api::merge::json_patch(&current, &patch).map_err(|problem| {
         let why = match &problem {
             api::merge::Problem::Unprocessable { reason } => reason.clone(),
@@ -220,26 +212,11 @@ async fn change(
         };
         said(Status::internal(why))
     })?;
-    let gvk = body(review, kind);
-    let is_itself = gvk == kind.row.group_version_kind();
-    let shape = match is_itself {
-        true => Some(Shape::from(&*kind.row)),
-        false => Shape::builtin(gvk),
-    };
-    let shape = shape.ok_or_else(|| said(Status::no_such_resource()))?;
-    let conformed = codec::conform(patched.value, &shape, FieldValidation::Ignore);
-    let mut changed = conformed
-        .map_err(|status| said(Status::internal(status.message)))?
-        .value;
-    if is_itself {
-        kind.rules.default(&mut changed);
-    }
-    if changed == current {
+    let changed = matched.take_back(review, patched.value).await;
+    let changed = changed.map_err(|status| said(Status::internal(status.message)))?;
+    if changed == *object {
         return Ok(false);
     }
-    *object = match matched {
-        Matched::Own => changed,
-        Matched::Other(_) => kind.convert(&changed, review.kind).map_err(said)?,
-    };
+    *object = changed;
     Ok(true)
 }

@@ -29,7 +29,7 @@ pub(super) async fn evict(call: &Call) -> Result<Answer, Status> {
     let mut options = DeleteOptions::of(body)?;
     options.dry_run |= write.dry_run;
     options.is_reviewed = true;
-    let pod = update::current(&call.kind, namespace, name)
+    let pod = update::current(&call.core, &call.kind, namespace, name)
         .await?
         .ok_or_else(|| call.kind.not_found(name))?
         .tree;

@@ -74,7 +74,7 @@ pub(super) fn path_of(place: &Place) -> String {
 /// Finds the pod, and the container that the query names or that there is only one of.
 pub(super) async fn find(call: &Call) -> Result<Place, Status> {
     let name = call.name()?;
-    let current = update::current(&call.kind, call.namespace(), name).await?;
+    let current = update::current(&call.core, &call.kind, call.namespace(), name).await?;
     let pod = current.ok_or_else(|| call.kind.not_found(name))?.tree;
     let names = |list: &str| -> Vec<String> {
         let containers = pod["spec"][list].as_array().into_iter().flatten();

@@ -18,7 +18,7 @@ const VERSION: &str = "autoscaling/v1";
 pub(super) async fn handle(call: &Call) -> Result<Answer, Status> {
     let name = call.name()?;
     if call.verb == "get" {
-        let current = update::current(&call.kind, call.namespace(), name).await?;
+        let current = update::current(&call.core, &call.kind, call.namespace(), name).await?;
         let current = current.ok_or_else(|| call.kind.not_found(name))?;
         if let Some(paths) = custom(call)
             && at(&current.tree, &paths.spec_replicas).is_none()

@@ -21,7 +21,7 @@ const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 pub(super) async fn request(call: &Call) -> Result<Answer, Status> {
     let mut request = decode::other(call, "authentication.k8s.io/v1", "TokenRequest")?;
     let (namespace, name) = (call.namespace().unwrap_or_default(), call.name()?);
-    let account = update::current(&call.kind, Some(namespace), name).await?;
+    let account = update::current(&call.core, &call.kind, Some(namespace), name).await?;
     let account = account.ok_or_else(|| call.kind.not_found(name))?.tree;
     check(&mut request, name)?;
     request["apiVersion"] = json!("authentication.k8s.io/v1");

@@ -72,7 +72,7 @@ impl Place {
 }
 
 async fn current(call: &Call, name: &str) -> Result<Value, Status> {
-    let found = update::current(&call.kind, call.namespace(), name).await?;
+    let found = update::current(&call.core, &call.kind, call.namespace(), name).await?;
     Ok(found.ok_or_else(|| call.kind.not_found(name))?.tree)
 }
 

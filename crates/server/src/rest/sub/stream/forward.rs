@@ -50,7 +50,7 @@ struct Target {
 pub(in super::super) async fn portforward(call: &Call) -> Result<Answer, Status> {
     permitted(call)?;
     let name = call.name()?;
-    let current = update::current(&call.kind, call.namespace(), name).await?;
+    let current = update::current(&call.core, &call.kind, call.namespace(), name).await?;
     let pod = current.ok_or_else(|| call.kind.not_found(name))?.tree;
     let node = text(&pod, &["spec", "nodeName"]).to_owned();
     if node.is_empty() {
