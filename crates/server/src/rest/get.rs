@@ -20,7 +20,10 @@ pub(crate) async fn get(call: &Call) -> Result<Answer, Status> {
     let version = cache
         .get(&call.kind.key(call.namespace(), name))
         .ok_or_else(|| call.kind.not_found(name))?;
-    let stored = call.kind.present(&call.core, &[version.bytes().clone()]).await?;
+    let stored = call
+        .kind
+        .present(&call.core, std::slice::from_ref(version.bytes()))
+        .await?;
     Ok(Answer::Object {
         code: StatusCode::OK,
         stored: stored.into_iter().next().unwrap_or_default(),

@@ -120,7 +120,7 @@ pub(crate) async fn current(
         return Ok(None);
     };
     let (raw, revision) = (version.bytes().clone(), version.revision());
-    let stored = kind.present(core, &[raw.clone()]).await?;
+    let stored = kind.present(core, std::slice::from_ref(&raw)).await?;
     let stored = stored.into_iter().next().unwrap_or_default();
     let tree = kind.tree(&stored, revision)?;
     Ok(Some(Current {

@@ -178,7 +178,7 @@ impl Stream {
             }
         };
         Some(match delivery {
-            Ok(delivery) => match self.prepare(&[delivery.object().bytes().clone()]).await {
+            Ok(delivery) => match self.prepare(std::slice::from_ref(delivery.object().bytes())).await {
                 Ok(()) => self.burst(&delivery),
                 Err(status) => {
                     self.over = true;

@@ -72,7 +72,10 @@ async fn named(core: &Core, kind: &Kind, namespace: Option<&str>, name: &str) ->
         }
     };
     let Some(version) = version else { return Ok(None) };
-    let shown = kind.present(core, &[version.bytes().clone()]).await.map_err(told)?;
+    let shown = kind
+        .present(core, std::slice::from_ref(version.bytes()))
+        .await
+        .map_err(told)?;
     let tree = shown.first().map(|stored| kind.tree(stored, version.revision()));
     tree.transpose().map_err(told)
 }
@@ -87,7 +90,10 @@ async fn selected(core: &Core, kind: &Kind, namespace: Option<&str>, wanted: &Va
         .iter()
         .filter(|version| selector.matches(&version.projection().labels[..]));
     for version in chosen {
-        let shown = kind.present(core, &[version.bytes().clone()]).await.map_err(told)?;
+        let shown = kind
+            .present(core, std::slice::from_ref(version.bytes()))
+            .await
+            .map_err(told)?;
         for stored in &shown {
             found.push(kind.tree(stored, version.revision()).map_err(told)?);
         }
