@@ -144,7 +144,8 @@ async fn resource(
     if let Some(text) = call.kind.row.custom.as_ref().and_then(|custom| custom.deprecation()) {
         call.warn(text);
     }
-    let answered = match rest::handle(&call).await {
+    // Boxed: what lies below is deep, and most of it is seldom needed.
+    let answered = match Box::pin(rest::handle(&call)).await {
         Ok(answer) => answer.into_response(&call),
         Err(status) => Err(status),
     };

@@ -31,7 +31,13 @@ pub(crate) async fn send(
         .map_err(Status::internal)?;
     let (parts, body) = request.into_parts();
     let user = Arc::new(User::new("system:apiserver", &[MASTERS]));
-    let response = handle(Arc::clone(core), parts, incoming(body), Identity::InProcess(user)).await;
+    let response = Box::pin(handle(
+        Arc::clone(core),
+        parts,
+        incoming(body),
+        Identity::InProcess(user),
+    ))
+    .await;
     if response.status().is_success() {
         return Ok(());
     }

@@ -165,7 +165,7 @@ impl Chain {
             plugin.mutate(review, object).await?;
         }
         self.policies.mutate(review, Some(object), rounds).await?;
-        self.webhooks.mutate(review, Some(object), rounds).await
+        Box::pin(self.webhooks.mutate(review, Some(object), rounds)).await
     }
 
     pub(crate) async fn validate(&self, review: &Review<'_>, object: Option<&Value>) -> Result<(), Status> {
@@ -173,7 +173,7 @@ impl Chain {
             plugin.validate(review, object).await?;
         }
         self.policies.validate(review, object).await?;
-        self.webhooks.validate(review, object).await
+        Box::pin(self.webhooks.validate(review, object)).await
     }
 
     /// A deletion: there is no object to change, and still the mutating ones are asked.
