@@ -1,6 +1,7 @@
 //! Repository chores: what a developer or CI runs that is no part of the product. One file per chore.
 
 mod clients;
+mod conformance;
 mod contest;
 mod oracle_codec;
 mod oracle_merge;
@@ -16,6 +17,8 @@ use clap::Parser;
 enum Chore {
     /// Run the tests that need other people's programs: kubectl, runc.
     Clients(clients::Arguments),
+    /// Run Kubernetes' conformance suite against a throw-away Gantry, and write docs/conformance.md.
+    Conformance(conformance::Arguments),
     /// Run the engine against runc.
     Contest,
     /// Check what compilers don't: which room may use which, module docs, file and function lengths.
@@ -33,6 +36,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Clients(arguments) => clients::run(&arguments),
+        Chore::Conformance(arguments) => conformance::run(&arguments),
         Chore::Contest => contest::run(),
         Chore::Tidy => tidy::run(),
         Chore::OracleCodec => oracle_codec::run(),

@@ -23,9 +23,17 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// Starts it with the demo.
-    pub(crate) fn start(bin: &Path) -> anyhow::Result<Self> {
-        let work = std::env::temp_dir().join(format!("gantry-clients-{}", std::process::id()));
+    /// Starts it with the demo, for the clients' cases.
+    pub(crate) fn with_demo(bin: &Path) -> anyhow::Result<Self> {
+        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let mut up = vec!["--demo", "--listen", &listen];
+        up.extend(RANGES);
+        Self::start(bin, "clients", &up)
+    }
+
+    /// Starts it for a chore, with what `gantry up` is to be told.
+    pub(crate) fn start(bin: &Path, chore: &str, up: &[&str]) -> anyhow::Result<Self> {
+        let work = std::env::temp_dir().join(format!("gantry-{chore}-{}", std::process::id()));
         fs::create_dir_all(&work).with_context(|| format!("making {}", work.display()))?;
         let house = Self {
             bin: bin.to_path_buf(),
@@ -35,10 +43,9 @@ impl House {
         let bin_dir = house.bin_dir();
         fs::create_dir_all(&bin_dir).with_context(|| format!("making {}", bin_dir.display()))?;
         std::os::unix::fs::symlink(bin, bin_dir.join("gantry")).context("linking gantry")?;
-        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let mut up = house.gantry(&["up", "--demo", "--no-kubeconfig", "--listen", &listen]);
-        let up = up
-            .args(RANGES)
+        let up = house
+            .gantry(&["up", "--no-kubeconfig"])
+            .args(up)
             .stdin(Stdio::null())
             .status()
             .context("starting gantry")?;
@@ -140,6 +147,20 @@ impl House {
     /// The administrator's credentials.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.data().join("admin.kubeconfig")
+    }
+
+    /// The logs of its processes, those of further nodes too, by names for them.
+    pub(crate) fn logs(&self) -> Vec<(String, PathBuf)> {
+        let run = |dir: &Path| dir.join("run");
+        let mut logs: Vec<_> = ["server", "node"]
+            .map(|role| (role.to_string(), run(&self.data()).join(format!("{role}.log"))))
+            .into();
+        let nodes = fs::read_dir(self.data().join("nodes")).into_iter().flatten().flatten();
+        for node in nodes.filter(|node| node.path().is_dir()) {
+            let name = node.file_name().to_string_lossy().into_owned();
+            logs.push((name, run(&node.path()).join("node.log")));
+        }
+        logs
     }
 
     /// The last lines of its processes' logs.

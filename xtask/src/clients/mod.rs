@@ -11,7 +11,7 @@ mod connections;
 mod deletion;
 mod everyday;
 mod host;
-mod house;
+pub(crate) mod house;
 mod libraries;
 mod objects;
 mod readme;
@@ -19,7 +19,7 @@ mod registry;
 mod rolling;
 mod services;
 mod streams;
-mod tools;
+pub(crate) mod tools;
 mod traces;
 mod workloads;
 
@@ -101,7 +101,7 @@ fn with_house(
 ) -> anyhow::Result<()> {
     let kubectls = tools::kubectls(target)?;
     let busybox = tools::busybox(target)?;
-    let house = House::start(bin)?;
+    let house = House::with_demo(bin)?;
     house.add_images(&busybox)?;
     for (number, kubectl) in kubectls.iter().enumerate() {
         println!("\nwith kubectl {}", kubectl.version);
