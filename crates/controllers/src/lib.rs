@@ -5,21 +5,27 @@
 //! it never writes back an object that it read, and never sees the store.
 
 mod accounts;
+mod children;
 mod conditions;
+mod cronjob;
 mod csr;
+mod daemonset;
 mod deployment;
 mod discover;
 mod disruption;
 mod endpoints;
 mod expect;
 mod gc;
+mod history;
 mod ipam;
+mod job;
 mod namespace;
 mod nodes;
 mod owner;
 mod podgc;
 mod replicaset;
 mod start;
+mod statefulset;
 #[cfg(test)]
 mod testing;
 mod tokens;

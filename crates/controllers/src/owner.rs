@@ -60,15 +60,20 @@ pub(crate) fn reference(kind: &Kind, name: &str, uid: &str) -> Value {
     })
 }
 
-/// Makes `key` ours; the uid lets the API refuse if the name means another object by now.
+/// Makes `key` ours, with a finalizer if there is to be one; the uid lets the API refuse if the name means another object
+/// by now.
 pub(crate) async fn adopt(
     writer: &Writer,
     kind: &Kind,
     key: &ObjectKey,
     uid: &str,
     owner: Value,
+    finalizer: Option<&str>,
 ) -> Result<(), kube::Error> {
-    let body = json!({ "metadata": { "uid": uid, "ownerReferences": [owner] } });
+    let mut body = json!({ "metadata": { "uid": uid, "ownerReferences": [owner] } });
+    if let Some(finalizer) = finalizer {
+        body["metadata"]["finalizers"] = json!([finalizer]);
+    }
     settled(writer.patch(kind, key, Patch::Strategic, &body).await)
 }
 

@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 use crate::write::Writer;
-use crate::{accounts, csr, deployment, disruption, endpoints, gc, ipam, namespace, nodes, podgc, replicaset, tokens};
+use crate::{
+    accounts, cronjob, csr, daemonset, deployment, disruption, endpoints, gc, ipam, job, namespace, nodes, podgc,
+    replicaset, statefulset, tokens,
+};
 
 /// The user that the shared watches act as.
 pub const SHARED_IDENTITY: &str = "system:kube-controller-manager";
@@ -83,6 +86,17 @@ impl<F: Fn(&str) -> Client> Starter<'_, F> {
         self.start(replicaset::Controller::replication_controllers(world, writer), WORKERS);
         let writer = self.writer("deployment-controller");
         self.start(deployment::Controller::new(world, writer), WORKERS);
+        let writer = self.writer("daemon-set-controller");
+        self.start(daemonset::Controller::new(world, writer), WORKERS);
+        let writer = self.writer("statefulset-controller");
+        self.start(statefulset::Controller::new(world, writer), WORKERS);
+        let writer = self.writer("job-controller");
+        self.start(job::Orphans::new(world, &writer), WORKERS);
+        self.start(job::Controller::new(world, writer), WORKERS);
+        let writer = self.writer("cronjob-controller");
+        self.start(cronjob::Controller::new(world, writer), WORKERS);
+        let writer = self.writer("ttl-after-finished-controller");
+        self.start(job::Ttl::new(world, writer), WORKERS);
         let writer = self.writer("endpointslice-controller");
         self.start(endpoints::Controller::slices(world, writer), WORKERS);
         let writer = self.writer("endpoint-controller");

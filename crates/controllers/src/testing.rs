@@ -26,6 +26,7 @@ pub(crate) fn pod(name: &str) -> Pod {
         created: at(0),
         deleting: false,
         node: None,
+        meant_for: None,
         phase: Phase::Pending,
         ready: None,
         addresses: Vec::new(),
@@ -35,6 +36,7 @@ pub(crate) fn pod(name: &str) -> Pod {
         restarts: 0,
         deletion_cost: 0,
         tolerations: Vec::new(),
+        job: None,
     }
 }
 

@@ -3,12 +3,17 @@
 //! Only reading happens in here. Templates stay raw JSON text: they are copied into new objects, and a typed value
 //! would lose what it doesn't know.
 
+mod cron;
+mod daemon;
+mod job;
 mod model;
 mod project;
+mod stateful;
 
 use client::{Informer, ObjectKey};
 use compact_str::CompactString;
 use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::certificates::v1 as certificates;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
@@ -17,11 +22,17 @@ use k8s_openapi::api::policy::v1 as policy;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
+pub(crate) use cron::{Concurrency, CronJob, CronStatus};
+pub(crate) use daemon::{DaemonSet, DaemonStatus, Places, Revision, daemon_tolerations};
+pub(crate) use job::{Action, FAILURES, FailureMatch, IGNORED, INDEX, Job, JobPod, JobStatus, TRACKING};
+#[cfg(test)]
+pub(crate) use job::{FailureRule, SuccessRule};
 pub(crate) use model::*;
+pub(crate) use stateful::{StatefulSet, StatefulStatus};
 
-/// Index of pods and replica sets by the uid of their controller.
+/// Index of pods and of what makes pods, by the uid of their controller.
 pub(crate) const BY_OWNER: usize = 0;
-/// Index of pods and replica sets by namespace.
+/// Index of pods and of what makes pods, by namespace.
 pub(crate) const BY_NAMESPACE: usize = 1;
 /// Index of pods by node.
 pub(crate) const BY_NODE: usize = 2;
@@ -38,6 +49,11 @@ pub(crate) struct World {
     pub(crate) replicasets: Informer<ReplicaSet>,
     pub(crate) replicationcontrollers: Informer<ReplicaSet>,
     pub(crate) deployments: Informer<Deployment>,
+    pub(crate) jobs: Informer<Job>,
+    pub(crate) cronjobs: Informer<CronJob>,
+    pub(crate) daemonsets: Informer<DaemonSet>,
+    pub(crate) statefulsets: Informer<StatefulSet>,
+    pub(crate) revisions: Informer<Revision>,
     pub(crate) services: Informer<Service>,
     pub(crate) slices: Informer<Slice>,
     pub(crate) endpoints: Informer<Endpoints>,
@@ -72,6 +88,23 @@ impl World {
                 .index(owned)
                 .index(|set: &ReplicaSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
                 .start(project::replica_set),
+            jobs: Informer::of(raw(ApiResource::erase::<batch::Job>(&())))
+                .index(|job: &Job, values| values.extend(job.owner.iter().map(|owner| owner.uid.as_str().into())))
+                .index(|job: &Job, values| values.extend(job.key.namespace.as_deref().map(Into::into)))
+                .start(job::job),
+            cronjobs: Informer::of(raw(ApiResource::erase::<batch::CronJob>(&()))).start(cron::cron_job),
+            daemonsets: Informer::of(raw(ApiResource::erase::<apps::DaemonSet>(&())))
+                .index(|_: &DaemonSet, _| {})
+                .index(|set: &DaemonSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
+                .start(daemon::daemon_set),
+            statefulsets: Informer::of(raw(ApiResource::erase::<apps::StatefulSet>(&())))
+                .index(|_: &StatefulSet, _| {})
+                .index(|set: &StatefulSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
+                .start(stateful::stateful_set),
+            revisions: Informer::of(raw(ApiResource::erase::<apps::ControllerRevision>(&())))
+                .index(|one: &Revision, values| values.extend(one.owner.iter().map(|owner| owner.uid.as_str().into())))
+                .index(|one: &Revision, values| values.extend(one.key.namespace.as_deref().map(Into::into)))
+                .start(daemon::revision),
             deployments: Informer::of(raw(ApiResource::erase::<apps::Deployment>(&()))).start(project::deployment),
             services: Informer::of(Api::<core::Service>::all(all())).start(project::service),
             slices: Informer::of(Api::<discovery::EndpointSlice>::all(all()))
@@ -103,6 +136,11 @@ impl World {
         self.replicasets.synced().await;
         self.replicationcontrollers.synced().await;
         self.deployments.synced().await;
+        self.jobs.synced().await;
+        self.cronjobs.synced().await;
+        self.daemonsets.synced().await;
+        self.statefulsets.synced().await;
+        self.revisions.synced().await;
         self.services.synced().await;
         self.slices.synced().await;
         self.endpoints.synced().await;

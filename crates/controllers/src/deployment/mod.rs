@@ -2,7 +2,7 @@
 
 mod plan;
 mod status;
-mod template;
+pub(crate) mod template;
 #[cfg(test)]
 mod tests;
 
@@ -108,7 +108,7 @@ impl Controller {
                 Claim::Ours => own.push(set),
                 Claim::Adopt => {
                     let reference = owner::reference(&self.kind, &deployment.key.name, &deployment.uid);
-                    owner::adopt(&self.writer, &self.set, &set.key, &set.uid, reference).await?;
+                    owner::adopt(&self.writer, &self.set, &set.key, &set.uid, reference, None).await?;
                     own.push(set);
                 }
                 Claim::Release => {

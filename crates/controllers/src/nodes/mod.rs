@@ -21,6 +21,7 @@ use crate::world::{BY_NODE, Condition, Node, World};
 use crate::write::{Kind, Patch, Writer};
 
 pub(crate) use evict::Evictor;
+pub(crate) use plan::tolerates;
 
 /// The node lifecycle controller; keys are names.
 pub(crate) struct Controller {

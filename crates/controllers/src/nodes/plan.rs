@@ -122,7 +122,7 @@ pub(crate) fn leave(tolerations: &[Toleration], taints: &[Taint], now: Timestamp
     }
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let exists = toleration.operator.as_deref() == Some("Exists");
     given(&toleration.effect).is_none_or(|effect| effect == taint.effect)

@@ -14,6 +14,7 @@ fn node(ready: &str) -> Node {
     Node {
         zone: None,
         name: "n1".into(),
+        labels: Default::default(),
         uid: "u".into(),
         version: "1".into(),
         addresses: Vec::new(),

@@ -9,6 +9,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use meta::labels::Selector;
 use serde_json::Value;
 
+use super::job::JobPod;
 use crate::owner::Owner;
 
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -32,6 +33,8 @@ pub(crate) struct Pod {
     pub(crate) created: Timestamp,
     pub(crate) deleting: bool,
     pub(crate) node: Option<String>,
+    /// The one node that it may go to, where there is only one.
+    pub(crate) meant_for: Option<String>,
     pub(crate) phase: Phase,
     /// Since when it is ready; none when it is not.
     pub(crate) ready: Option<Timestamp>,
@@ -43,6 +46,8 @@ pub(crate) struct Pod {
     pub(crate) restarts: i32,
     pub(crate) deletion_cost: i32,
     pub(crate) tolerations: Vec<core::Toleration>,
+    /// What a job wants to know of it; none of pods of others.
+    pub(crate) job: Option<Box<JobPod>>,
 }
 
 /// A replica set, or a replication controller, which works the same.
@@ -175,6 +180,7 @@ pub(crate) struct RootCa {
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) uid: String,
+    pub(crate) labels: Labels,
     pub(crate) version: String,
     /// Names and addresses that it says it has.
     pub(crate) addresses: Vec<String>,

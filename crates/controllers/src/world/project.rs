@@ -13,6 +13,7 @@ use kube::api::DynamicObject;
 use meta::labels::Selector;
 use serde_json::Value;
 
+use super::job::job_pod;
 use super::model::*;
 use crate::owner::Owner;
 
@@ -23,7 +24,7 @@ pub(crate) fn key(meta: &ObjectMeta) -> ObjectKey {
     }
 }
 
-fn created(meta: &ObjectMeta) -> Timestamp {
+pub(super) fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp
         .as_ref()
         .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
@@ -79,16 +80,19 @@ pub(super) fn pod(pod: &core::Pod) -> Pod {
         .annotations
         .as_ref()
         .and_then(|all| all.get("controller.kubernetes.io/pod-deletion-cost"));
+    let owner = Owner::of(meta.owner_references.as_ref());
     Pod {
         key: key(meta),
         uid: meta.uid.clone().unwrap_or_default(),
         labels: meta.labels.clone().unwrap_or_default(),
-        owner: Owner::of(meta.owner_references.as_ref()),
+        job: job_pod(pod, owner.as_ref()),
+        owner,
         created: created(meta),
         deleting: meta.deletion_timestamp.is_some(),
         node: spec
             .and_then(|spec| spec.node_name.clone())
             .filter(|name| !name.is_empty()),
+        meant_for: spec.and_then(meant_for),
         phase: match status.and_then(|status| status.phase.as_deref()) {
             Some("Running") => Phase::Running,
             Some("Succeeded") => Phase::Succeeded,
@@ -108,6 +112,21 @@ pub(super) fn pod(pod: &core::Pod) -> Pod {
         restarts: statuses.map(|status| status.restart_count).max().unwrap_or(0),
         deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
         tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
+    }
+}
+
+/// The node that required affinity names, where it names one.
+fn meant_for(spec: &core::PodSpec) -> Option<String> {
+    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
+    let fields = required
+        .node_selector_terms
+        .iter()
+        .flat_map(|term| term.match_fields.iter().flatten());
+    let mut names = fields.filter(|field| field.key == "metadata.name" && field.operator == "In");
+    match names.next()?.values.as_deref() {
+        Some([name]) => Some(name.clone()),
+        _ => None,
     }
 }
 
@@ -224,12 +243,12 @@ fn amount(value: &IntOrString) -> Option<Amount> {
     }
 }
 
-fn number(value: &Value) -> Option<i32> {
+pub(super) fn number(value: &Value) -> Option<i32> {
     value.as_i64().and_then(|number| i32::try_from(number).ok())
 }
 
 /// A label selector, or a replication controller's plain map. An empty one selects nothing here.
-fn selector(value: &Value) -> Option<Selector> {
+pub(super) fn selector(value: &Value) -> Option<Selector> {
     let map = value.as_object().filter(|map| !map.is_empty())?;
     if map.contains_key("matchLabels") || map.contains_key("matchExpressions") {
         return Selector::from_label_selector(Some(value)).ok();
@@ -237,7 +256,7 @@ fn selector(value: &Value) -> Option<Selector> {
     Selector::from_label_selector(Some(&serde_json::json!({ "matchLabels": value }))).ok()
 }
 
-fn conditions(value: &Value) -> Vec<Condition> {
+pub(super) fn conditions(value: &Value) -> Vec<Condition> {
     value.as_array().into_iter().flatten().map(condition).collect()
 }
 
@@ -369,6 +388,7 @@ pub(super) fn node(node: &core::Node) -> Node {
     Node {
         name: node.metadata.name.clone().unwrap_or_default(),
         uid: node.metadata.uid.clone().unwrap_or_default(),
+        labels: node.metadata.labels.clone().unwrap_or_default(),
         version: node.metadata.resource_version.clone().unwrap_or_default(),
         addresses: addresses.into_iter().map(|address| address.address).collect(),
         taints: spec.taints.unwrap_or_default(),

@@ -160,7 +160,7 @@ pub(crate) async fn add_node(client: &Client, name: &str, cpu: &str) {
         .unwrap();
 }
 
-/// Makes bound pods ready at once, and lets deleted ones go.
+/// Makes bound pods ready at once, or ends them as their label `ends` says, and lets deleted ones go.
 fn play_node(client: &Client) -> Informer<()> {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let informer = Informer::of(Api::<Pod>::all(client.clone())).start(move |pod: &Pod| drop(sender.send(pod.clone())));
@@ -170,7 +170,8 @@ fn play_node(client: &Client) -> Informer<()> {
         while let Some(pod) = receiver.recv().await {
             let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
             let bound = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-            let running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            let running = phase.is_some_and(|phase| phase != "Pending");
             if pod.metadata.deletion_timestamp.is_some() {
                 let _ = pods
                     .delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
@@ -178,8 +179,12 @@ fn play_node(client: &Client) -> Informer<()> {
             } else if bound && !running && !pod.labels().contains_key("broken") {
                 next += 1;
                 let ip = format!("10.42.{}.{}", next / 250, next % 250);
-                let status = json!({ "status": { "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }],
-                    "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": meta::time::now() }] } });
+                let (phase, ready) = match pod.labels().get("ends").map(String::as_str) {
+                    Some(end @ ("Succeeded" | "Failed")) => (end, "False"),
+                    _ => ("Running", "True"),
+                };
+                let status = json!({ "status": { "phase": phase, "podIP": ip, "podIPs": [{ "ip": ip }],
+                    "conditions": [{ "type": "Ready", "status": ready, "lastTransitionTime": meta::time::now() }] } });
                 let _ = pods
                     .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(status))
                     .await;
