@@ -1,5 +1,5 @@
 //! The measurements as a program of their own, to measure a cluster without a whole Gantry at hand:
-//! `cargo run -p bench --example measure -- api --kubeconfig FILE`.
+//! `cargo run -p bench --example standalone -- api --kubeconfig FILE`.
 
 use clap::Parser;
 

@@ -1,4 +1,4 @@
-//! What the embedded store and the watch caches cost: `cargo run --release -p watch --example measure -- DIR [PART...]`,
+//! What the embedded store and the watch caches cost: `cargo run --release -p watch --example cost -- DIR [PART...]`,
 //! the parts being `commits`, `batches`, `reopen`, `lists` and `watchers`. DIR must not exist; put it on the disk that is
 //! to be measured. One line of JSON a figure.
 
