@@ -179,9 +179,6 @@ impl Reconciler for Controller {
         let mut pods = self.world.pods.by(BY_NAMESPACE, namespace);
         pods.retain(|pod| covers(&budget, pod));
         let about = self.kind.regarding(key, &budget.uid);
-        if pods.is_empty() {
-            self.writer.recorder.normal(&about, "NoPods", "No matching pods found");
-        }
         let scale = match plan::needs_scale(&budget) {
             true => self.scale(&pods).await,
             false => Ok(0),
@@ -195,6 +192,10 @@ impl Reconciler for Controller {
                 .warning(&about, "CalculateExpectedPodCountFailed", message);
         }
         if !status.same(&budget.status) {
+            // Kubernetes tells it at each pass and lets its recorder thin that out; who describes the budget sees as much.
+            if pods.is_empty() {
+                self.writer.recorder.normal(&about, "NoPods", "No matching pods found");
+            }
             self.write(&budget, &status).await?;
         }
         Ok(wait.map_or(Next::Change, Next::After))
