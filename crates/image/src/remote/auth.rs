@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::credentials::Credential;
-use super::transport::{Transport, full};
+use super::transport::{Outgoing, Transport, full};
 use super::url;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, network};
 
 /// How long a token holds when its service doesn't say.
 const DEFAULT_LIFE: u64 = 60;
@@ -168,64 +168,79 @@ pub(crate) async fn token(
             reason: "the registry names a token service without TLS".to_string(),
         });
     }
+    let service = service.as_deref();
     let request = match credential {
         Some(Credential::Bearer(token)) => return Ok(bearer(token).map(|value| (value, Duration::from_secs(3600)))),
-        Some(Credential::Identity(refresh)) => {
-            let form = [
-                ("grant_type", "refresh_token"),
-                ("service", service.as_deref().unwrap_or_default()),
-                ("client_id", "gantry"),
-                ("scope", scope),
-                ("refresh_token", refresh),
-            ];
-            let text: Vec<String> = form
-                .iter()
-                .map(|(key, value)| format!("{key}={}", form_encode(value)))
-                .collect();
-            Request::builder()
-                .method(Method::POST)
-                .uri(uri)
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .header(USER_AGENT, super::session::AGENT)
-                .body(full(text.join("&")))
-        }
-        _ => {
-            let mut query = Vec::new();
-            query.extend(service.as_deref().map(|service| ("service", service)));
-            query.extend(
-                scope
-                    .split(' ')
-                    .filter(|scope| !scope.is_empty())
-                    .map(|scope| ("scope", scope)),
-            );
-            let mut builder = Request::builder()
-                .uri(url::with_query(&uri, &query)?)
-                .header(USER_AGENT, super::session::AGENT);
-            if let Some(value) = credential.and_then(basic) {
-                builder = builder.header(AUTHORIZATION, value);
-            }
-            builder.body(full(Bytes::new()))
-        }
+        Some(Credential::Identity(refresh)) => exchange(uri, service, scope, refresh),
+        other => question(&uri, service, scope, other.and_then(basic))?,
     };
-    let host = realm.clone();
-    let request = request.map_err(|error| crate::error::network(&host, &error))?;
+    let request = request.map_err(|error| network(realm, &error))?;
     let answer = transport.send(request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(|error| crate::error::network(&host, &*error))?.to_bytes();
+    let body = body.map_err(|error| network(realm, &*error))?.to_bytes();
     if !status.is_success() {
         return Err(Error::Registry {
-            host,
+            host: realm.clone(),
             status: status.as_u16(),
             reason: format!("its token service answers {status}"),
         });
     }
-    let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|error| crate::error::network(&host, &error))?;
-    let life = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_LIFE));
-    let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
-    Ok(token
-        .and_then(|token| bearer(&token))
-        .map(|value| (value, life.saturating_sub(MARGIN).max(Duration::from_secs(5)))))
+    let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|error| network(realm, &error))?;
+    Ok(answer.value())
+}
+
+/// A refresh token against a token, as OAuth 2 has it.
+fn exchange(uri: Uri, service: Option<&str>, scope: &str, refresh: &str) -> http::Result<Request<Outgoing>> {
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("service", service.unwrap_or_default()),
+        ("client_id", "gantry"),
+        ("scope", scope),
+        ("refresh_token", refresh),
+    ];
+    let text: Vec<String> = form
+        .iter()
+        .map(|(key, value)| format!("{key}={}", form_encode(value)))
+        .collect();
+    Request::builder()
+        .method(Method::POST)
+        .uri(uri)
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(USER_AGENT, super::session::AGENT)
+        .body(full(text.join("&")))
+}
+
+/// A name and a password, or nothing, against a token.
+fn question(
+    uri: &Uri,
+    service: Option<&str>,
+    scope: &str,
+    password: Option<HeaderValue>,
+) -> Result<http::Result<Request<Outgoing>>> {
+    let scopes = scope.split(' ').filter(|scope| !scope.is_empty());
+    let query: Vec<(&str, &str)> = service
+        .map(|service| ("service", service))
+        .into_iter()
+        .chain(scopes.map(|scope| ("scope", scope)))
+        .collect();
+    let mut builder = Request::builder()
+        .uri(url::with_query(uri, &query)?)
+        .header(USER_AGENT, super::session::AGENT);
+    if let Some(value) = password {
+        builder = builder.header(AUTHORIZATION, value);
+    }
+    Ok(builder.body(full(Bytes::new())))
+}
+
+impl TokenAnswer {
+    /// What goes into `Authorization`, and for how long.
+    fn value(self) -> Option<(HeaderValue, Duration)> {
+        let life = Duration::from_secs(self.expires_in.unwrap_or(DEFAULT_LIFE));
+        let token = self.token.or(self.access_token).filter(|token| !token.is_empty());
+        let value = bearer(&token?)?;
+        Some((value, life.saturating_sub(MARGIN).max(Duration::from_secs(5))))
+    }
 }
 
 fn form_encode(text: &str) -> String {
