@@ -372,6 +372,39 @@ fn archives_are_unpacked_by_add_alone() {
 }
 
 #[test]
+fn what_comes_later_wins_over_an_archive() {
+    let site = Site::new(&[("side", "later"), ("x", "more")]);
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in [("side", "archived"), ("own", "archived")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    let path = site.options.context.join("tar");
+    let mut tar = tar.into_inner().unwrap();
+    fs::write(&path, &tar).unwrap();
+    let text = "FROM scratch\nADD tar side x /d/\nADD side tar /e/\n";
+    let image = site.build(text);
+    let file = |path: &str| read(&image, path).unwrap();
+    assert_eq!(
+        [file("d/side"), file("d/own"), file("d/x")],
+        ["later", "archived", "more"]
+    );
+    assert_eq!(file("e/side"), "archived");
+    let again = site.build(text);
+    assert_eq!(site.events().matches("CACHED").count(), 2, "{}", site.events());
+    assert_eq!(again.id, image.id);
+    // An archive is another one when its bytes are.
+    tar.extend([0; 512]);
+    fs::write(&path, tar).unwrap();
+    site.build(text);
+    assert_eq!(site.events().matches("CACHED").count(), 0, "{}", site.events());
+}
+
+#[test]
 fn commands_get_what_they_ask_for() {
     let mut site = Site::new(&[("src/a", "1"), ("src/b", "2"), (".dockerignore", "src/b")]);
     site.options.secrets.insert("key".to_string(), b"hidden".to_vec());

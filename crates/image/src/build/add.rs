@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -11,7 +12,7 @@ use crate::error::{At as _, Result};
 use crate::unpack::{self, Sync};
 
 use super::chmod::Chmod;
-use super::copy::{Copies, Rules};
+use super::copy::{Copies, Rules, digest_of_file};
 use super::fault;
 use super::instruction::Copy;
 use super::pattern::Ignore;
@@ -32,22 +33,9 @@ impl Build<'_> {
         let sources = copy.sources.iter().map(|source| state.expand(source));
         let sources = sources.collect::<Result<Vec<_>, _>>().map_err(fault)?;
         let rules = self.rules(state, copy, &from, sources.len() + copy.documents.len())?;
-        let mut copies = Copies::default();
-        // Kept until the layer is written.
-        let mut unpacked = Vec::new();
+        let mut pieces = Vec::new();
         for source in &sources {
-            if is_git(source) {
-                return Err(fault(format!(
-                    "{source}: nothing is fetched by git; use a URL of an archive, or a context"
-                )));
-            }
-            if is_url(source) {
-                self.add_url(copy, source, &base, &rules, &mut copies, &mut unpacked)?;
-            } else if copy.add {
-                self.add_local(copy, &from.tree, source, &base, &rules, &mut copies, &mut unpacked)?;
-            } else {
-                copies.add(&from.tree, source, &base, &rules)?;
-            }
+            pieces.push(self.piece(copy, &from.tree, source)?);
         }
         for document in &copy.documents {
             let data = if document.expand {
@@ -55,8 +43,19 @@ impl Build<'_> {
             } else {
                 document.data()
             };
-            copies.add_bytes(&document.name, data.into_bytes(), 0o644, None, &base, &rules)?;
+            pieces.push(Piece::Content {
+                name: document.name.clone(),
+                bytes: data.into(),
+                mode: 0o644,
+                mtime: None,
+            });
         }
+        let placed = Placed {
+            from: &from.tree,
+            base: &base,
+            rules: &rules,
+        };
+        let copies = placed.sealed(&pieces)?;
         let digest = copies.digest()?;
         let below = state.tree.clone();
         let key = match copy.link {
@@ -66,6 +65,12 @@ impl Build<'_> {
         self.layer(state, name, &key, |_| {
             let mut layer = Tarball::new(self.store, if copy.link { &base } else { &below }, self.times)?;
             self.check()?;
+            // Kept until the layer is written.
+            let mut unpacked = Vec::new();
+            let copies = match pieces.iter().any(|piece| matches!(piece, Piece::Archive(_))) {
+                true => placed.opened(&pieces, self, &mut unpacked)?,
+                false => copies,
+            };
             copies.write(&mut layer)?;
             layer.finish()
         })?;
@@ -112,15 +117,29 @@ impl Build<'_> {
         })
     }
 
-    fn add_url(
-        &self,
-        copy: &Copy,
-        url: &str,
-        base: &Tree,
-        rules: &Rules,
-        copies: &mut Copies,
-        unpacked: &mut Vec<TempDir>,
-    ) -> Result<()> {
+    /// What a source is.
+    fn piece(&self, copy: &Copy, from: &Tree, source: &str) -> Result<Piece> {
+        if is_git(source) {
+            return Err(fault(format!(
+                "{source}: nothing is fetched by git; use a URL of an archive, or a context"
+            )));
+        }
+        if is_url(source) {
+            return self.fetched(copy, source);
+        }
+        if copy.add && copy.unpack != Some(false) {
+            let found = from.find(&join("/", source))?;
+            if let Some(Node::Other(_, host, metadata)) = found
+                && metadata.is_file()
+                && is_archive(&mut BufReader::new(File::open(&host).at("opening", &host)?))
+            {
+                return Ok(Piece::Archive(Archive::File(host)));
+            }
+        }
+        Ok(Piece::Files(source.to_string()))
+    }
+
+    fn fetched(&self, copy: &Copy, url: &str) -> Result<Piece> {
         let mut file =
             tempfile::tempfile_in(&self.options.workspace).at("making a file in", &self.options.workspace)?;
         let mtime = self.host.fetch(url, &mut file).map_err(fault)?;
@@ -138,7 +157,7 @@ impl Build<'_> {
             }
         }
         if copy.unpack == Some(true) && is_archive(&mut bytes.as_slice()) {
-            return self.add_archive(&mut bytes.as_slice(), base, rules, copies, unpacked);
+            return Ok(Piece::Archive(Archive::Bytes(bytes.into())));
         }
         let path = url
             .split(['?', '#'])
@@ -152,57 +171,12 @@ impl Build<'_> {
             .next()
             .filter(|name| !name.is_empty())
             .unwrap_or("__unnamed__");
-        copies.add_bytes(name, bytes, 0o600, mtime, base, rules)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the parts of one instruction")]
-    fn add_local(
-        &self,
-        copy: &Copy,
-        from: &Tree,
-        source: &str,
-        base: &Tree,
-        rules: &Rules,
-        copies: &mut Copies,
-        unpacked: &mut Vec<TempDir>,
-    ) -> Result<()> {
-        let found = from.find(&join("/", source))?;
-        if let (Some(Node::Other(_, host, metadata)), true) = (&found, copy.unpack != Some(false))
-            && metadata.is_file()
-        {
-            let open = || File::open(host).at("opening", host);
-            if is_archive(&mut BufReader::new(open()?)) {
-                return self.add_archive(&mut BufReader::new(open()?), base, rules, copies, unpacked);
-            }
-        }
-        copies.add(from, source, base, rules)
-    }
-
-    /// Unpacks an archive beside, where nothing in it can do harm, and copies from there. Owners and modes are the
-    /// archive's.
-    fn add_archive(
-        &self,
-        input: &mut dyn Read,
-        base: &Tree,
-        rules: &Rules,
-        copies: &mut Copies,
-        unpacked: &mut Vec<TempDir>,
-    ) -> Result<()> {
-        let dir = self.scratch()?;
-        let input = plain(input).at("reading", "an archive")?;
-        unpack::unpack(input, dir.path(), Sync::Later)?;
-        let rules = Rules {
-            target: rules.target.clone(),
-            into_directory: true,
-            owner: rules.owner.clone().filter(|owner| *owner != User::default()),
-            chmod: rules.chmod.clone(),
-            parents: false,
-            exclude: rules.exclude.clone(),
-            times: rules.times,
-        };
-        copies.add_unpacked(dir.path(), base, &rules)?;
-        unpacked.push(dir);
-        Ok(())
+        Ok(Piece::Content {
+            name: name.to_string(),
+            bytes: bytes.into(),
+            mode: 0o600,
+            mtime,
+        })
     }
 
     /// A directory that is gone when the build is over.
@@ -212,6 +186,97 @@ impl Build<'_> {
             .tempdir_in(&self.options.workspace)
             .at("making a directory in", &self.options.workspace)
     }
+}
+
+/// What a source of COPY or ADD is.
+enum Piece {
+    /// Files of a tree, by this name.
+    Files(String),
+    /// A file with this content.
+    Content {
+        name: String,
+        bytes: Bytes,
+        mode: u32,
+        mtime: Option<i64>,
+    },
+    /// What is unpacked.
+    Archive(Archive),
+}
+
+enum Archive {
+    File(PathBuf),
+    Bytes(Bytes),
+}
+
+/// Where pieces come from and go to.
+struct Placed<'a> {
+    from: &'a Tree,
+    base: &'a Tree,
+    rules: &'a Rules,
+}
+
+impl Placed<'_> {
+    /// What is copied, archives as they are: enough to know it again, and quick.
+    fn sealed(&self, pieces: &[Piece]) -> Result<Copies> {
+        self.gather(pieces, |copies, archive| {
+            let digest = match archive {
+                Archive::File(path) => digest_of_file(path)?,
+                Archive::Bytes(bytes) => Sha256::digest(bytes).to_vec(),
+            };
+            copies.add_sealed(digest, self.base, self.rules)
+        })
+    }
+
+    /// What is copied, archives unpacked: each beside, where nothing in it can do harm. Owners and modes are the
+    /// archive's, unless others are asked for.
+    fn opened(&self, pieces: &[Piece], build: &Build<'_>, unpacked: &mut Vec<TempDir>) -> Result<Copies> {
+        let rules = Rules {
+            target: self.rules.target.clone(),
+            into_directory: true,
+            owner: self.rules.owner.clone().filter(|owner| *owner != User::default()),
+            chmod: self.rules.chmod.clone(),
+            parents: false,
+            exclude: self.rules.exclude.clone(),
+            times: self.rules.times,
+        };
+        self.gather(pieces, |copies, archive| {
+            let dir = build.scratch()?;
+            match archive {
+                Archive::File(path) => unpack_into(&mut BufReader::new(File::open(path).at("opening", path)?), &dir)?,
+                Archive::Bytes(bytes) => unpack_into(&mut &bytes[..], &dir)?,
+            }
+            copies.add_unpacked(dir.path(), self.base, &rules)?;
+            unpacked.push(dir);
+            Ok(())
+        })
+    }
+
+    fn gather(
+        &self,
+        pieces: &[Piece],
+        mut archived: impl FnMut(&mut Copies, &Archive) -> Result<()>,
+    ) -> Result<Copies> {
+        let mut copies = Copies::default();
+        for piece in pieces {
+            match piece {
+                Piece::Files(source) => copies.add(self.from, source, self.base, self.rules)?,
+                Piece::Content {
+                    name,
+                    bytes,
+                    mode,
+                    mtime,
+                } => copies.add_bytes(name, bytes.clone(), *mode, *mtime, self.base, self.rules)?,
+                Piece::Archive(archive) => archived(&mut copies, archive)?,
+            }
+        }
+        Ok(copies)
+    }
+}
+
+fn unpack_into(input: &mut dyn Read, dir: &TempDir) -> Result<()> {
+    let input = plain(input).at("reading", "an archive")?;
+    unpack::unpack(input, dir.path(), Sync::Later)?;
+    Ok(())
 }
 
 /// Puts the decompressors that layers don't need before those that they do.

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{At as _, Result};
@@ -37,7 +38,9 @@ struct Entry {
 enum Origin {
     Directory,
     File(PathBuf, Metadata),
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
+    /// An archive that is unpacked only when the layer is made; by the digest of its bytes.
+    Sealed(Vec<u8>),
 }
 
 /// How files are taken over.
@@ -92,7 +95,7 @@ impl Copies {
     pub(super) fn add_bytes(
         &mut self,
         name: &str,
-        bytes: Vec<u8>,
+        bytes: Bytes,
         mode: u32,
         mtime: Option<i64>,
         base: &Tree,
@@ -113,6 +116,19 @@ impl Copies {
         Ok(())
     }
 
+    /// Adds an archive that is to be unpacked, as far as it takes to know it again.
+    pub(super) fn add_sealed(&mut self, digest: Vec<u8>, base: &Tree, rules: &Rules) -> Result<()> {
+        let how = format!("{:?} {:?} {:?}", rules.owner, rules.chmod, rules.exclude);
+        let mut hash = Sha256::new_with_prefix(digest);
+        hash.update(how);
+        self.entries.push(Entry {
+            path: base.real_path(&rules.target)?,
+            origin: Origin::Sealed(hash.finalize().to_vec()),
+            attributes: Attributes::default(),
+        });
+        Ok(())
+    }
+
     /// Adds all that is in a directory of the host, which an archive was unpacked into.
     pub(super) fn add_unpacked(&mut self, dir: &Path, base: &Tree, rules: &Rules) -> Result<()> {
         let tree = Tree::of_layers(vec![dir.to_path_buf()]);
@@ -123,7 +139,7 @@ impl Copies {
         Ok(())
     }
 
-    /// A digest of all that is copied, without times.
+    /// A digest of all that is copied, without times; of archives, of their bytes.
     pub(super) fn digest(&self) -> Result<String> {
         let mut hash = Sha256::new();
         for entry in &self.entries {
@@ -139,6 +155,8 @@ impl Copies {
                 Origin::Directory => layer.directory(&entry.path, &entry.attributes, false)?,
                 Origin::File(host, metadata) => layer.file(&entry.path, host, metadata, &entry.attributes)?,
                 Origin::Bytes(bytes) => layer.content(&entry.path, bytes, &entry.attributes)?,
+                // Its files stand here instead when it was unpacked.
+                Origin::Sealed(_) => {}
             }
         }
         Ok(())
@@ -340,6 +358,10 @@ impl Entry {
         }
         match &self.origin {
             Origin::Directory => field(b"directory"),
+            Origin::Sealed(digest) => {
+                field(b"archive");
+                field(digest);
+            }
             Origin::Bytes(bytes) => {
                 field(b"file");
                 field(bytes);
@@ -362,7 +384,8 @@ impl Entry {
     }
 }
 
-fn digest_of_file(path: &Path) -> Result<Vec<u8>> {
+/// The digest of a file's bytes.
+pub(super) fn digest_of_file(path: &Path) -> Result<Vec<u8>> {
     let mut file = File::open(path).at("opening", path)?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
     loop {
