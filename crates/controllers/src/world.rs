@@ -23,12 +23,12 @@ use k8s_openapi::api::storage::v1 as storage;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
+use crate::protection::What;
 pub(crate) use cron::{Concurrency, CronJob, CronStatus};
 pub(crate) use daemon::{DaemonSet, DaemonStatus, Places, Revision, daemon_tolerations};
 pub(crate) use job::{Action, FAILURES, FailureMatch, IGNORED, INDEX, Job, JobPod, JobStatus, TRACKING};
 #[cfg(test)]
 pub(crate) use job::{FailureRule, SuccessRule};
-use crate::protection::What;
 
 pub(crate) use model::*;
 pub(crate) use stateful::{StatefulSet, StatefulStatus};
