@@ -77,7 +77,7 @@ impl Reader<'_> {
 
     fn wrong(&mut self, label: &str, value: &str, why: &str) {
         let labels = Path::new("metadata.labels");
-        self.errors.push(FieldError::invalid(&labels.key(label), value, why));
+        self.errors.push(FieldError::invalid(labels.key(label), value, why));
     }
 
     fn level(&mut self, label: &str) -> Option<Result<Level, ()>> {

@@ -10,16 +10,18 @@ use super::{
 /// The one that runs after everything else, with the commit.
 pub(super) const QUOTA: &str = "ResourceQuota";
 
+type Make = fn(&AdmissionSettings) -> Box<dyn Plugin>;
+
 /// A plug-in.
 pub(super) struct Row {
     pub(super) name: &'static str,
     /// Whether it runs unless it is switched off; otherwise only when it is switched on.
     pub(super) on: bool,
     /// None for [`QUOTA`], which is no link of the chain.
-    pub(super) make: Option<fn(&AdmissionSettings) -> Box<dyn Plugin>>,
+    pub(super) make: Option<Make>,
 }
 
-const fn on(name: &'static str, make: fn(&AdmissionSettings) -> Box<dyn Plugin>) -> Row {
+const fn on(name: &'static str, make: Make) -> Row {
     Row {
         name,
         on: true,
@@ -27,7 +29,7 @@ const fn on(name: &'static str, make: fn(&AdmissionSettings) -> Box<dyn Plugin>)
     }
 }
 
-const fn off(name: &'static str, make: fn(&AdmissionSettings) -> Box<dyn Plugin>) -> Row {
+const fn off(name: &'static str, make: Make) -> Row {
     Row {
         name,
         on: false,

@@ -74,15 +74,17 @@ mod tests {
     fn the_wider_one_stays() {
         let all = json!({"operator": "Exists"});
         let one = json!({"key": "a", "operator": "Equal", "value": "b", "effect": "NoSchedule"});
-        assert_eq!(merge(&[one.clone()], &[all.clone()]), [all.clone()]);
-        assert_eq!(merge(&[one.clone()], &[one.clone()]), [one.clone()]);
+        let merged = |a: &Value, b: &Value| merge(std::slice::from_ref(a), std::slice::from_ref(b));
+        assert_eq!(merged(&one, &all), vec![all.clone()]);
+        assert_eq!(merged(&one, &one), vec![one.clone()]);
         let other = json!({"key": "a", "operator": "Equal", "value": "c", "effect": "NoSchedule"});
-        assert_eq!(merge(&[one.clone()], &[other.clone()]), [one.clone(), other.clone()]);
+        assert_eq!(merged(&one, &other), vec![one.clone(), other.clone()]);
         let key = json!({"key": "a", "operator": "Exists", "effect": "NoSchedule"});
-        assert!(are_allowed(&[one.clone(), other], &[key.clone()]));
-        assert!(!are_allowed(&[all], &[key]));
+        let allowed = std::slice::from_ref(&key);
+        assert!(are_allowed(&[one, other], allowed));
+        assert!(!are_allowed(&[all], allowed));
         let long = json!({"key": "n", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
         let short = json!({"key": "n", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30});
-        assert_eq!(merge(&[short], &[long.clone()]), [long]);
+        assert_eq!(merged(&short, &long), vec![long]);
     }
 }
