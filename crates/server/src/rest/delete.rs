@@ -85,8 +85,6 @@ pub(crate) async fn one(
             subresource: "",
             operation: Operation::Delete,
             old: Some(&current.tree),
-            dry_run: options.dry_run,
-            warnings: &call.warnings,
         };
         if !options.is_reviewed {
             call.core.admission.remove(&review).await?;
