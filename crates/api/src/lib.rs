@@ -7,6 +7,8 @@ pub mod discovery;
 pub mod expression;
 pub mod merge;
 pub mod openapi;
+pub mod pod_security;
+pub mod quota;
 pub mod resource;
 pub mod rules;
 pub mod schema;

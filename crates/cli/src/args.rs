@@ -157,6 +157,15 @@ pub struct SettingsArgs {
     /// How long nodes' certificates hold; they renew them by themselves [default: 365 days].
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub cluster_signing_duration: Option<Duration>,
+    /// Admission plug-ins to run beside those that always do, such as AlwaysPullImages; an empty text for none.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub enable_admission_plugins: Option<Vec<String>>,
+    /// Admission plug-ins not to run, such as PodSecurity; an empty text for none.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub disable_admission_plugins: Option<Vec<String>>,
+    /// Settings of admission plug-ins: a file with an AdmissionConfiguration, as Kubernetes has it.
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
 }
 
 /// What to do with tokens.

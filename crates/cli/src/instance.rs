@@ -69,6 +69,15 @@ pub struct Settings {
     /// How long nodes' certificates hold.
     #[serde(default = "certificate_seconds")]
     pub certificate_seconds: u64,
+    /// Admission plug-ins that run beside those that always do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enable_admission: Vec<String>,
+    /// Admission plug-ins that don't run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disable_admission: Vec<String>,
+    /// The file with the settings of admission plug-ins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission_file: Option<PathBuf>,
 }
 
 fn one() -> u8 {
@@ -180,6 +189,7 @@ impl Instance {
         if let Some(time) = given.cluster_signing_duration {
             settings.certificate_seconds = time.as_secs();
         }
+        settings.take_admission(given)?;
         if let Some(listen) = given.listen {
             settings.listen = listen;
             if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
@@ -322,7 +332,26 @@ impl Settings {
             labels: BTreeMap::new(),
             cluster_domain: cluster_domain(),
             certificate_seconds: certificate_seconds(),
+            enable_admission: Vec::new(),
+            disable_admission: Vec::new(),
+            admission_file: None,
         }
+    }
+
+    /// What is given of admission. The file is found again from any directory.
+    fn take_admission(&mut self, given: &SettingsArgs) -> anyhow::Result<()> {
+        let named = |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect();
+        if let Some(names) = &given.enable_admission_plugins {
+            self.enable_admission = named(names);
+        }
+        if let Some(names) = &given.disable_admission_plugins {
+            self.disable_admission = named(names);
+        }
+        if let Some(file) = &given.admission_control_config_file {
+            let file = std::path::absolute(file).with_context(|| format!("finding {}", file.display()))?;
+            self.admission_file = Some(file);
+        }
+        Ok(())
     }
 
     /// The processes that such an instance has.

@@ -23,6 +23,8 @@ mod namespace;
 mod nodes;
 mod owner;
 mod podgc;
+mod protection;
+mod quota;
 mod replicaset;
 mod start;
 mod statefulset;

@@ -10,11 +10,12 @@ use reconcile::{Queue, Reconciler};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::protection::What;
 use crate::world::World;
 use crate::write::Writer;
 use crate::{
     accounts, cronjob, csr, daemonset, deployment, disruption, endpoints, gc, ipam, job, namespace, nodes, podgc,
-    replicaset, statefulset, tokens,
+    protection, quota, replicaset, statefulset, tokens,
 };
 
 /// The user that the shared watches act as.
@@ -123,7 +124,19 @@ impl<F: Fn(&str) -> Client> Starter<'_, F> {
             let writer = self.writer("certificate-controller");
             self.start(csr::Controller::new(world, writer, key), 1);
         }
-        self.collector();
+        for (what, name) in [
+            (What::Claims, "pvc-protection-controller"),
+            (What::Volumes, "pv-protection-controller"),
+            (What::AttributesClasses, "volumeattributesclass-protection-controller"),
+        ] {
+            let writer = self.writer(name);
+            self.start(protection::Controller::new(what, world, writer), 1);
+        }
+        let writer = self.writer("resourcequota-controller");
+        let (quotas, queue) = quota::Controller::new(world, writer);
+        let listener = quotas.replenishing(&queue);
+        self.start((quotas, queue), WORKERS);
+        self.collector(Arc::new(listener));
     }
 
     fn writer(&self, name: &str) -> Writer {
@@ -143,14 +156,14 @@ impl<F: Fn(&str) -> Client> Starter<'_, F> {
     }
 
     /// The garbage collector asks the API for its resources first; without a whole view it must not delete.
-    fn collector(&mut self) {
+    fn collector(&mut self, listener: Arc<dyn gc::Listener>) {
         let (writer, cancel) = (self.writer("generic-garbage-collector"), self.cancel.clone());
         self.tasks.spawn(async move {
             let queue = Queue::default();
             let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
             let ready = async {
                 loop {
-                    match gc::Controller::new(writer.clone(), &queue).await {
+                    match gc::Controller::new(writer.clone(), &queue, listener.clone()).await {
                         Ok(collector) => {
                             collector.synced().await;
                             return collector;

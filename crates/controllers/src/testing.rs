@@ -37,6 +37,7 @@ pub(crate) fn pod(name: &str) -> Pod {
         deletion_cost: 0,
         tolerations: Vec::new(),
         job: None,
+        counted: 0,
     }
 }
 

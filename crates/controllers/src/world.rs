@@ -19,14 +19,17 @@ use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::policy::v1 as policy;
+use k8s_openapi::api::storage::v1 as storage;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
+use crate::protection::What;
 pub(crate) use cron::{Concurrency, CronJob, CronStatus};
 pub(crate) use daemon::{DaemonSet, DaemonStatus, Places, Revision, daemon_tolerations};
 pub(crate) use job::{Action, FAILURES, FailureMatch, IGNORED, INDEX, Job, JobPod, JobStatus, TRACKING};
 #[cfg(test)]
 pub(crate) use job::{FailureRule, SuccessRule};
+
 pub(crate) use model::*;
 pub(crate) use stateful::{StatefulSet, StatefulStatus};
 
@@ -41,6 +44,9 @@ pub(crate) const BY_SERVICE: usize = 0;
 
 /// Index of budgets by namespace.
 pub(crate) const BUDGETS_BY_NAMESPACE: usize = 0;
+
+/// Index of quotas by namespace.
+pub(crate) const QUOTAS_BY_NAMESPACE: usize = 0;
 
 /// The shared informers. Clones are the same ones.
 #[derive(Clone)]
@@ -65,6 +71,10 @@ pub(crate) struct World {
     pub(crate) requests: Informer<SigningRequest>,
     pub(crate) tokens: Informer<BootstrapToken>,
     pub(crate) budgets: Informer<Budget>,
+    pub(crate) quotas: Informer<Quota>,
+    pub(crate) claims: Informer<Protected>,
+    pub(crate) volumes: Informer<Protected>,
+    pub(crate) attributes_classes: Informer<Protected>,
 }
 
 impl World {
@@ -127,6 +137,15 @@ impl World {
             budgets: Informer::of(Api::<policy::PodDisruptionBudget>::all(all()))
                 .index(|budget: &Budget, values| values.extend(budget.key.namespace.as_deref().map(Into::into)))
                 .start(project::budget),
+            quotas: Informer::of(raw(ApiResource::erase::<core::ResourceQuota>(&())))
+                .index(|quota: &Quota, values| values.extend(quota.key.namespace.as_deref().map(Into::into)))
+                .start(project::quota),
+            claims: Informer::of(raw(ApiResource::erase::<core::PersistentVolumeClaim>(&())))
+                .start(|claim| project::protected(claim, What::Claims)),
+            volumes: Informer::of(raw(ApiResource::erase::<core::PersistentVolume>(&())))
+                .start(|volume| project::protected(volume, What::Volumes)),
+            attributes_classes: Informer::of(raw(ApiResource::erase::<storage::VolumeAttributesClass>(&())))
+                .start(|class| project::protected(class, What::AttributesClasses)),
         }
     }
 
@@ -152,5 +171,9 @@ impl World {
         self.requests.synced().await;
         self.tokens.synced().await;
         self.budgets.synced().await;
+        self.quotas.synced().await;
+        self.claims.synced().await;
+        self.volumes.synced().await;
+        self.attributes_classes.synced().await;
     }
 }

@@ -42,7 +42,8 @@ async fn serve(instance: &Instance, settings: &Settings, cancel: CancellationTok
     let store_dir = dir.join("store");
     let store = tokio::task::spawn_blocking(move || Embedded::open(&store_dir, Options::default())).await?;
     let store = store.with_context(|| format!("opening the store in {}", dir.join("store").display()))?;
-    let server = Server::start(config(instance, settings), store.clone() as Arc<dyn Store>)
+    let config = config(instance, settings)?;
+    let server = Server::start(config, store.clone() as Arc<dyn Store>)
         .await
         .context("the server")?;
     write_credentials(instance, settings, &server)?;
@@ -61,14 +62,22 @@ async fn serve(instance: &Instance, settings: &Settings, cancel: CancellationTok
     Ok(())
 }
 
-fn config(instance: &Instance, settings: &Settings) -> Config {
+fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
     let mut config = Config::new(instance.dir());
     config.listen = settings.listen;
     config.advertise_address = settings.advertise_address;
     config.service_cidr = settings.service_cidr.into();
     config.pod_cidr = Some(settings.pod_cidr.into());
     config.names = vec![settings.node_name.clone(), node::REGISTRY.to_owned()];
-    config
+    config.admission.enable = settings.enable_admission.clone();
+    config.admission.disable = settings.disable_admission.clone();
+    if let Some(file) = &settings.admission_file {
+        config
+            .admission
+            .load(file)
+            .with_context(|| format!("--admission-control-config-file {}", file.display()))?;
+    }
+    Ok(config)
 }
 
 fn write_credentials(instance: &Instance, settings: &Settings, server: &Server) -> anyhow::Result<()> {

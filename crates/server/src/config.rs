@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::admission::AdmissionSettings;
+
 /// A server's settings. [`Config::new`] has the defaults; change what differs.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -27,6 +29,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// How long Events are kept.
     pub event_ttl: Duration,
+    /// Which admission plug-ins run, and what they are told.
+    pub admission: AdmissionSettings,
 }
 
 impl Config {
@@ -43,6 +47,7 @@ impl Config {
             node_ports: (30000, 32767),
             cluster_domain: "cluster.local".to_owned(),
             event_ttl: Duration::from_secs(3600),
+            admission: AdmissionSettings::default(),
         }
     }
 

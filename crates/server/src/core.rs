@@ -46,6 +46,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) async fn open(config: Config, store: Arc<dyn Store>) -> Result<Core, Error> {
+        let admission = Chain::builtin(&config.admission)?;
         let pki = Pki::open(&config)?;
         let hub = Hub::start(Arc::clone(&store)).await?;
         let kinds = Kinds::open(Catalog::builtin(), &hub).await?;
@@ -67,7 +68,7 @@ impl Core {
             store,
             hub,
             kinds,
-            admission: Chain::builtin(),
+            admission,
             tokens: Mutex::default(),
             tunnels: tunnel::Registry::default(),
             registry: std::sync::OnceLock::new(),
@@ -114,6 +115,18 @@ impl Core {
         let kind = self.kinds.any(group, plural)?;
         let version = kind.cache().ok()?.get(&kind.key(key.namespace.as_deref(), &key.name))?;
         kind.tree(version.bytes(), version.revision()).ok()
+    }
+
+    /// The objects of a built-in resource as the cache has them now, in the order of their keys.
+    pub(crate) fn cached_trees(&self, group: &str, plural: &str, scope: &Scope) -> Result<Vec<Value>, Status> {
+        let Some(kind) = self.kinds.any(group, plural) else {
+            return Ok(Vec::new());
+        };
+        let snapshot = kind.cache()?.list(scope);
+        let trees = snapshot
+            .iter()
+            .map(|version| kind.tree(version.bytes(), version.revision()));
+        trees.collect()
     }
 
     /// The same after everything that was acknowledged before; for decisions that must not be stale.

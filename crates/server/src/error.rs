@@ -8,6 +8,9 @@ pub enum Error {
     /// Keys or certificates can't be had.
     #[error(transparent)]
     Pki(#[from] pki::Error),
+    /// The settings of admission can't be used.
+    #[error(transparent)]
+    Admission(#[from] crate::admission::SettingsError),
     /// The store can't be read.
     #[error("reading the store")]
     Watch(#[from] watch::Error),

@@ -33,6 +33,7 @@ mod user;
 mod wire;
 
 pub use self::http::Body;
+pub use admission::{AdmissionSettings, EventLimit, EventLimitBy, PodSecuritySettings, SettingsError};
 pub use config::Config;
 pub use error::Error;
 pub use mounted::{Answer, Mounted};

@@ -1,12 +1,14 @@
 //! LimitRanges and ResourceQuotas: how much of what a namespace may use.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use meta::{FieldError, Path, Quantity};
 use serde_json::Value;
 
 use super::check::Errors;
 use super::column::{self, text};
-use super::view::{Edit as _, View as _, same};
+use super::view::{Edit as _, View as _};
 use super::{Column, Rules, age, form, metadata, resources, strategy};
 
 /// The rules of `limitranges`.
@@ -167,17 +169,34 @@ impl Rules for ResourceQuota {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Errors::default();
         metadata::create(object, true, metadata::subdomain, &mut errors);
-        hard(object.at("spec"), &mut errors);
+        spec(object.at("spec"), &mut errors);
         errors.0
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Errors::default();
         metadata::update(object, old, &mut errors);
-        hard(object.at("spec"), &mut errors);
-        let (scopes, before) = (object.at("spec").at("scopes"), old.at("spec").at("scopes"));
-        if !same(scopes, before) {
-            errors.invalid(&Path::new("spec.scopes"), scopes.clone(), super::check::IMMUTABLE);
+        spec(object.at("spec"), &mut errors);
+        let set = |quota: &Value| -> BTreeSet<String> {
+            let scopes = quota.at("spec").list("scopes").iter();
+            scopes.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        if set(object) != set(old) {
+            let scopes = object.at("spec").at("scopes").clone();
+            errors.invalid(&Path::new("spec.scopes"), scopes, super::check::IMMUTABLE);
+        }
+        errors.0
+    }
+
+    fn validate_status(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Errors::default();
+        metadata::update(object, old, &mut errors);
+        for list in ["hard", "used"] {
+            amounts(
+                &Path::new("status").child(list),
+                object.at("status").at(list),
+                &mut errors,
+            );
         }
         errors.0
     }
@@ -217,6 +236,16 @@ impl Rules for ResourceQuota {
     }
 }
 
+const SCOPES: [&str; 7] = [
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+    "VolumeAttributesClass",
+];
+
 const COUNTED: &[&str] = &[
     "cpu",
     "memory",
@@ -239,16 +268,98 @@ const COUNTED: &[&str] = &[
     "services.loadbalancers",
 ];
 
-fn hard(spec: &Value, errors: &mut Errors) {
-    let at = Path::new("spec.hard");
-    for (name, value) in spec.map("hard").into_iter().flatten() {
+fn spec(spec: &Value, errors: &mut Errors) {
+    amounts(&Path::new("spec.hard"), spec.at("hard"), errors);
+    let (scopes, at) = (spec.at("scopes"), Path::new("spec.scopes"));
+    let names: Vec<&str> = spec.list("scopes").iter().filter_map(Value::as_str).collect();
+    for scope in &names {
+        if !SCOPES.contains(scope) {
+            errors.invalid(&at, scopes.clone(), "unsupported scope");
+        }
+        for _ in unfit(spec, scope) {
+            errors.invalid(&at, scopes.clone(), "unsupported scope applied to resource");
+        }
+    }
+    conflicting(&at, scopes, &names, errors);
+    scope_selector(spec, errors);
+}
+
+/// Which objects it is about, in expressions.
+fn scope_selector(spec: &Value, errors: &mut Errors) {
+    let at = Path::new("spec.scopeSelector.matchExpressions");
+    let selector = spec.at("scopeSelector");
+    let expressions = selector.list("matchExpressions");
+    for one in expressions {
+        let (scope, operator, values) = (one.text("scopeName"), one.text("operator"), one.list("values"));
+        if !SCOPES.contains(&scope) {
+            errors.invalid(&at.child("scopeName"), scope, "unsupported scope");
+        }
+        for _ in unfit(spec, scope) {
+            errors.invalid(&at, selector.clone(), "unsupported scope applied to resource");
+        }
+        let plain = SCOPES.contains(&scope) && !matches!(scope, "PriorityClass" | "VolumeAttributesClass");
+        if plain && operator != "Exists" {
+            errors.invalid(
+                &at.child("operator"),
+                operator,
+                "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, \
+                 ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
+                 ResourceQuotaScopeCrossNamespacePodAffinity",
+            );
+        }
+        match operator {
+            "In" | "NotIn" if values.is_empty() => errors.required(
+                &at.child("values"),
+                "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+            ),
+            "Exists" | "DoesNotExist" if !values.is_empty() => errors.invalid(
+                &at.child("values"),
+                one.at("values").clone(),
+                "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+            ),
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.invalid(&at.child("operator"), other, "not a valid selector operator"),
+        }
+    }
+    let names: Vec<&str> = expressions.iter().map(|one| one.text("scopeName")).collect();
+    conflicting(&at, spec.at("scopes"), &names, errors);
+}
+
+fn conflicting(at: &Path<'_>, shown: &Value, names: &[&str], errors: &mut Errors) {
+    for pair in [["BestEffort", "NotBestEffort"], ["NotTerminating", "Terminating"]] {
+        if pair.iter().all(|scope| names.contains(scope)) {
+            errors.invalid(at, shown.clone(), "conflicting scopes");
+        }
+    }
+}
+
+/// The limits that mean nothing within a scope.
+fn unfit<'a>(spec: &'a Value, scope: &'a str) -> impl Iterator<Item = &'a str> {
+    let fits = move |name: &str| match scope {
+        "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
+        _ if SCOPES.contains(&scope) => matches!(
+            name,
+            "pods" | "cpu" | "memory" | "limits.cpu" | "limits.memory" | "requests.cpu" | "requests.memory"
+        ),
+        _ => true,
+    };
+    let names = spec.map("hard").into_iter().flatten().map(|(name, _)| name.as_str());
+    names.filter(move |name| is_standard(name) && !fits(name))
+}
+
+fn is_standard(name: &str) -> bool {
+    COUNTED.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
+}
+
+fn amounts(at: &Path<'_>, list: &Value, errors: &mut Errors) {
+    for (name, value) in list.as_object().into_iter().flatten() {
         let at = at.key(name);
         let reasons = form::qualified_name(name);
         if !reasons.is_empty() {
             errors.invalid_each(&at, name, reasons);
         }
-        let huge = name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
-        if !name.contains('/') && !huge && !COUNTED.contains(&name.as_str()) {
+        if !name.contains('/') && !is_standard(name) {
             let standard = name == "storage";
             if !standard {
                 errors.invalid(
@@ -265,7 +376,8 @@ fn hard(spec: &Value, errors: &mut Errors) {
         if amount.is_negative() {
             errors.invalid(&at, value.clone(), "must be greater than or equal to 0");
         }
-        let whole = name.contains('/')
+        let extended = name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.");
+        let whole = extended
             || matches!(
                 name.as_str(),
                 "pods" | "services" | "secrets" | "configmaps" | "persistentvolumeclaims"
@@ -274,21 +386,6 @@ fn hard(spec: &Value, errors: &mut Errors) {
             || name.starts_with("services.");
         if whole && amount.millis() % 1000 != 0 {
             errors.invalid(&at, value.clone(), "must be an integer");
-        }
-    }
-    let scopes = Path::new("spec.scopes");
-    let known = [
-        "BestEffort",
-        "CrossNamespacePodAffinity",
-        "NotBestEffort",
-        "NotTerminating",
-        "PriorityClass",
-        "Terminating",
-    ];
-    for scope in spec.list("scopes") {
-        let text = scope.as_str().unwrap_or_default();
-        if !known.contains(&text) && text != "VolumeAttributesClass" {
-            errors.invalid(&scopes, spec.at("scopes").clone(), "unsupported scope");
         }
     }
 }

@@ -10,7 +10,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Backoff, Informer, ObjectKey};
+use client::{Backoff, Change, Informer, ObjectKey};
 use hashbrown::{HashMap, HashSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
@@ -18,11 +18,22 @@ use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use parking_lot::Mutex;
 use reconcile::{Next, Queue, Reconciler};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::discover::{self, Resource};
 use crate::write::{Kind, Patch, Writer};
 
-use self::graph::{Graph, Row, Step};
+use self::graph::{Graph, Step};
+
+pub(crate) use self::graph::Row;
+
+/// Another controller that must watch everything.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// An object has changed, as far as its metadata shows it.
+    fn changed(&self, change: &Change<Row>);
+    /// From now on the changes of this kind's objects are told; earlier ones may have been missed.
+    fn watched(&self, kind: &Kind);
+}
 
 /// The garbage collector; keys are uids.
 pub(crate) struct Controller {
@@ -30,6 +41,7 @@ pub(crate) struct Controller {
     queue: Queue<String>,
     graph: Arc<Mutex<Graph>>,
     watched: Mutex<Watched>,
+    listener: Arc<dyn Listener>,
 }
 
 /// What the API has, as of the last look.
@@ -37,23 +49,37 @@ pub(crate) struct Controller {
 struct Watched {
     /// Kinds by `apiVersion` and kind, to look owners up.
     kinds: HashMap<(String, String), Resource>,
-    informers: HashMap<Kind, Informer<Row>>,
+    informers: HashMap<Kind, Watch>,
+}
+
+struct Watch {
+    informer: Informer<Row>,
+    /// Tells the listener when the first list is complete.
+    _telling: JoinSet<()>,
 }
 
 impl Controller {
-    pub(crate) async fn new(writer: Writer, queue: &Queue<String>) -> Result<Self, kube::Error> {
+    pub(crate) async fn new(
+        writer: Writer,
+        queue: &Queue<String>,
+        listener: Arc<dyn Listener>,
+    ) -> Result<Self, kube::Error> {
         let collector = Self {
             writer,
             queue: queue.clone(),
             graph: Arc::default(),
             watched: Mutex::default(),
+            listener,
         };
         collector.discover().await?;
         Ok(collector)
     }
 
     pub(crate) async fn synced(&self) {
-        let informers: Vec<Informer<Row>> = self.watched.lock().informers.values().cloned().collect();
+        let informers: Vec<Informer<Row>> = {
+            let watched = self.watched.lock();
+            watched.informers.values().map(|watch| watch.informer.clone()).collect()
+        };
         for informer in informers {
             informer.synced().await;
         }
@@ -61,10 +87,10 @@ impl Controller {
 
     /// Looks at what the API has whenever the definitions of custom resources change.
     pub(crate) async fn follow(&self) {
-        let definitions = self.watched.lock().informers.iter().find_map(|(kind, informer)| {
+        let definitions = self.watched.lock().informers.iter().find_map(|(kind, watch)| {
             let is_it =
                 kind.kind == "CustomResourceDefinition" && kind.api_version.starts_with("apiextensions.k8s.io/");
-            is_it.then(|| informer.clone())
+            is_it.then(|| watch.informer.clone())
         });
         let Some(definitions) = definitions else { return };
         let mut changes = definitions.changes();
@@ -93,8 +119,8 @@ impl Controller {
         watched.informers.retain(|kind, _| wanted.contains(kind));
         for kind in wanted {
             if !watched.informers.contains_key(&kind) {
-                let informer = self.watch(&kind);
-                watched.informers.insert(kind, informer);
+                let watch = self.watch(&kind);
+                watched.informers.insert(kind, watch);
             }
         }
         let name = |resource: &Resource| (resource.kind.api_version.clone(), resource.kind.kind.clone());
@@ -105,14 +131,24 @@ impl Controller {
         Ok(())
     }
 
-    fn watch(&self, kind: &Kind) -> Informer<Row> {
+    fn watch(&self, kind: &Kind) -> Watch {
         let informer = watch(&self.writer, kind);
-        let (graph, queue) = (self.graph.clone(), self.queue.clone());
+        let (graph, queue, listener) = (self.graph.clone(), self.queue.clone(), self.listener.clone());
         informer.subscribe(move |change| {
+            listener.changed(change);
             let look = graph.lock().change(change.before.as_ref(), change.after.as_ref());
             look.into_iter().for_each(|uid| queue.add(uid));
         });
-        informer
+        let mut telling = JoinSet::new();
+        let (first, listener, kind) = (informer.clone(), self.listener.clone(), kind.clone());
+        telling.spawn(async move {
+            first.synced().await;
+            listener.watched(&kind);
+        });
+        Watch {
+            informer,
+            _telling: telling,
+        }
     }
 
     /// Which of these owners are not there. One of a kind that the API does not know counts as there: nothing is

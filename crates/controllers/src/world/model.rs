@@ -48,6 +48,8 @@ pub(crate) struct Pod {
     pub(crate) tolerations: Vec<core::Toleration>,
     /// What a job wants to know of it; none of pods of others.
     pub(crate) job: Option<Box<JobPod>>,
+    /// Changes with what a quota counts of it: whether it has ended or will, what it is given.
+    pub(crate) counted: u64,
 }
 
 /// A replica set, or a replication controller, which works the same.
@@ -316,4 +318,21 @@ impl Condition {
     pub(crate) fn is_true(&self) -> bool {
         self.status == "True"
     }
+}
+
+/// A quota, whole: there are few, and its status is written with everything that was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Quota {
+    pub(crate) key: ObjectKey,
+    pub(crate) version: String,
+    pub(crate) object: Value,
+}
+
+/// A claim, a volume or a class of attributes that isn't deleted while it is used.
+#[derive(Debug, Clone)]
+pub(crate) struct Protected {
+    pub(crate) key: ObjectKey,
+    pub(crate) deleting: bool,
+    /// Whether the finalizer is on it.
+    pub(crate) held: bool,
 }

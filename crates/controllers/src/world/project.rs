@@ -1,5 +1,7 @@
 //! From the API's objects to the small values.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use client::ObjectKey;
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1 as certificates;
@@ -16,6 +18,7 @@ use serde_json::Value;
 use super::job::job_pod;
 use super::model::*;
 use crate::owner::Owner;
+use crate::protection::What;
 
 pub(crate) fn key(meta: &ObjectMeta) -> ObjectKey {
     ObjectKey {
@@ -112,6 +115,50 @@ pub(super) fn pod(pod: &core::Pod) -> Pod {
         restarts: statuses.map(|status| status.restart_count).max().unwrap_or(0),
         deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
         tolerations: spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default(),
+        counted: counted(pod),
+    }
+}
+
+/// A number that changes with what a quota counts of a pod.
+fn counted(pod: &core::Pod) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    pod.metadata.deletion_timestamp.is_some().hash(&mut hasher);
+    pod.metadata.deletion_grace_period_seconds.hash(&mut hasher);
+    if let Some(spec) = &pod.spec {
+        spec.active_deadline_seconds.is_some().hash(&mut hasher);
+    }
+    let mut amounts = |resources: Option<&core::ResourceRequirements>| {
+        let lists = resources.map(|resources| [&resources.requests, &resources.limits]);
+        for (name, amount) in lists.into_iter().flatten().flatten().flatten() {
+            (name, &amount.0).hash(&mut hasher);
+        }
+    };
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.for_each(|container| amounts(container.resources.as_ref()));
+    if let Some(status) = &pod.status {
+        let all = [&status.container_statuses, &status.init_container_statuses];
+        for one in all.into_iter().flatten().flatten() {
+            amounts(one.resources.as_ref());
+        }
+        matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+pub(super) fn protected(object: &DynamicObject, what: What) -> Protected {
+    let finalizers = object.metadata.finalizers.iter().flatten();
+    Protected {
+        key: key(&object.metadata),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        held: finalizers.into_iter().any(|one| one == what.finalizer()),
+    }
+}
+
+pub(super) fn quota(object: &DynamicObject) -> Quota {
+    Quota {
+        key: key(&object.metadata),
+        version: object.metadata.resource_version.clone().unwrap_or_default(),
+        object: serde_json::to_value(object).unwrap_or_default(),
     }
 }
 

@@ -60,11 +60,15 @@ impl Plane {
     }
 
     pub(crate) async fn create(&self, path: &str, body: Value) -> Value {
+        self.try_create(path, body).await.unwrap()
+    }
+
+    pub(crate) async fn try_create(&self, path: &str, body: Value) -> Result<Value, kube::Error> {
         let request = http::Request::post(path)
             .header("content-type", "application/json")
             .body(serde_json::to_vec(&body).unwrap())
             .unwrap();
-        self.client.request(request).await.unwrap()
+        self.client.request(request).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Option<Value> {
@@ -116,9 +120,17 @@ impl Plane {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
         namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+        self.account(name).await;
+    }
+
+    pub(crate) async fn until_default_account(&self) {
+        self.account("default").await;
+    }
+
+    async fn account(&self, namespace: &str) {
         self.until(
             "default account",
-            &format!("/api/v1/namespaces/{name}/serviceaccounts/default"),
+            &format!("/api/v1/namespaces/{namespace}/serviceaccounts/default"),
             |seen| seen["metadata"]["name"] == "default",
         )
         .await;

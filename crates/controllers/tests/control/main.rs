@@ -3,5 +3,7 @@
 
 mod harness;
 mod life;
+mod protection;
+mod quota;
 mod rollout;
 mod workloads;

@@ -15,14 +15,23 @@ const GROUP: &str = "certificates.k8s.io";
 const REQUESTS: &str = "certificatesigningrequests";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
-pub(crate) struct Certificates;
+/// What is looked at.
+pub(crate) enum Certificates {
+    /// Who approves.
+    Approval,
+    /// Who signs.
+    Signing,
+    /// For whom a certificate is asked.
+    Subject,
+}
 
 #[async_trait]
 impl Plugin for Certificates {
     fn concerns(&self, review: &Review<'_>) -> bool {
-        match review.operation {
-            Operation::Create => review.is(GROUP, REQUESTS, ""),
-            Operation::Update => review.is(GROUP, REQUESTS, "approval") || review.is(GROUP, REQUESTS, "status"),
+        match (self, review.operation) {
+            (Certificates::Subject, Operation::Create) => review.is(GROUP, REQUESTS, ""),
+            (Certificates::Approval, Operation::Update) => review.is(GROUP, REQUESTS, "approval"),
+            (Certificates::Signing, Operation::Update) => review.is(GROUP, REQUESTS, "status"),
             _ => false,
         }
     }

@@ -2,18 +2,35 @@
 //! then those that only look at it. At the end of both stand those that people put in while the server runs: policies, then
 //! webhooks.
 
+mod always_pull;
 mod certificates;
+mod default_class;
 mod default_toleration_seconds;
 mod escalation;
+mod event_rate;
+mod extended_resource;
+mod external_ips;
 mod follow;
+mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
+mod namespace_scheduling;
 mod node_restriction;
+mod owner_references;
+mod plugins;
+mod pod_resize;
+mod pod_security;
+mod pod_topology;
 mod policy;
 mod priority;
+mod quota;
 mod rounds;
+mod runtime_class;
 mod service_account;
+mod settings;
+mod storage;
 mod taint_nodes;
+mod toleration;
 mod webhook;
 
 use async_trait::async_trait;
@@ -22,12 +39,15 @@ use serde_json::Value;
 
 use crate::core::Core;
 use crate::kinds::Kind;
+use crate::rest::commit::Extra;
 use crate::rest::{Call, options};
 use crate::user::User;
 
 use rounds::Rounds;
 
 pub(crate) use follow::follow;
+pub(crate) use quota::Turn;
+pub use settings::{AdmissionSettings, EventLimit, EventLimitBy, PodSecuritySettings, SettingsError};
 pub(crate) use webhook::GROUP;
 
 /// What is about to happen.
@@ -94,6 +114,11 @@ impl Review<'_> {
         self.options()["dryRun"].as_array().is_some_and(|list| !list.is_empty())
     }
 
+    /// Tells the client something in a `Warning` header.
+    pub(crate) fn warn(&self, text: String) {
+        self.call.warn(text);
+    }
+
     /// A refusal.
     pub(crate) fn forbidden(&self, why: impl std::fmt::Display) -> Status {
         Status::forbidden(&self.kind.resource, self.name, why)
@@ -120,28 +145,29 @@ pub(crate) trait Plugin: Send + Sync {
 /// The plug-ins in their order.
 pub(crate) struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
+    quota: Option<quota::ResourceQuota>,
     policies: policy::Policies,
     webhooks: webhook::Webhooks,
 }
 
 impl Chain {
-    /// All that are built in.
-    pub(crate) fn builtin() -> Chain {
-        let plugins: Vec<Box<dyn Plugin>> = vec![
-            Box::new(namespace_lifecycle::NamespaceLifecycle),
-            Box::new(node_restriction::NodeRestriction),
-            Box::new(service_account::ServiceAccount),
-            Box::new(taint_nodes::TaintNodes),
-            Box::new(priority::Priority),
-            Box::new(default_toleration_seconds::DefaultTolerationSeconds),
-            Box::new(certificates::Certificates),
-            Box::new(escalation::Escalation),
-        ];
-        Chain {
+    /// Those that are built in and switched on.
+    pub(crate) fn builtin(settings: &AdmissionSettings) -> Result<Chain, SettingsError> {
+        let is_on = plugins::switches(settings)?;
+        let mut plugins: Vec<Box<dyn Plugin>> = plugins::ROWS
+            .iter()
+            .filter(|row| is_on(row))
+            .filter_map(|row| row.make.map(|make| make(settings)))
+            .collect();
+        // No plug-in of Kubernetes', where it is part of the resources themselves.
+        plugins.push(Box::new(escalation::Escalation));
+        let quota = plugins::ROWS.iter().any(|row| row.name == plugins::QUOTA && is_on(row));
+        Ok(Chain {
             plugins,
+            quota: quota.then(quota::ResourceQuota::default),
             policies: policy::Policies::default(),
             webhooks: webhook::Webhooks::default(),
-        }
+        })
     }
 
     /// Compiles what people have put in, as the caches have it now.
@@ -188,5 +214,19 @@ impl Chain {
     pub(crate) async fn pass(&self, review: &Review<'_>, body: &mut Value) -> Result<(), Status> {
         self.mutate(review, body).await?;
         self.validate(review, Some(body)).await
+    }
+
+    /// Charges the quotas of the namespace for an object that everybody else has let pass. What is to be written with it
+    /// goes into `extra`; the turn is to be held until that is done.
+    pub(crate) async fn charge(
+        &self,
+        review: &Review<'_>,
+        object: &Value,
+        extra: &mut Extra,
+    ) -> Result<Option<Turn>, Status> {
+        match &self.quota {
+            Some(quota) => quota.charge(review, object, extra).await,
+            None => Ok(None),
+        }
     }
 }

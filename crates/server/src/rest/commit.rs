@@ -85,8 +85,10 @@ async fn settle(core: &Core, kind: &Kind, committed: &Committed) -> Result<(), S
     };
     let policy = kind.resource.group == "rbac.authorization.k8s.io";
     let looked_up = match kind.resource.resource.as_str() {
-        "namespaces" | "serviceaccounts" | "services" => kind.resource.group.is_empty(),
-        "priorityclasses" => true,
+        "namespaces" | "serviceaccounts" | "services" | "resourcequotas" | "limitranges" => {
+            kind.resource.group.is_empty()
+        }
+        "priorityclasses" | "runtimeclasses" | "storageclasses" | "ingressclasses" => true,
         _ => policy,
     };
     let configures = kind.resource.group == crate::admission::GROUP;

@@ -77,7 +77,11 @@ pub(crate) async fn new(
         }
         let name = object::name(&candidate).to_owned();
         prepare(call, &kind, options, &mut candidate, owned).await?;
-        let extra = allocate::for_create(&call.core, &kind, &mut candidate)?;
+        let mut extra = allocate::for_create(&call.core, &kind, &mut candidate)?;
+        let review = review(call, &kind, &name);
+        let charging = call.core.admission.charge(&review, &candidate, &mut extra);
+        // Held until the object is committed: the next one that is charged sees this one's account.
+        let _turn = charging.await?;
         let stored = kind.stored(&candidate)?;
         let written = kind.written(&call.core, &candidate, &stored).await?;
         let key = kind.key(call.namespace(), &name);

@@ -201,7 +201,10 @@ pub(crate) async fn change(
         let mut object = wanted.object;
         check_identity(target, &mut object, &current)?;
         prepare(call, options, target, &mut object, wanted.owned, &current.tree).await?;
-        let extra = allocate::for_update(&call.core, kind, &mut object, &current.tree)?;
+        let mut extra = allocate::for_update(&call.core, kind, &mut object, &current.tree)?;
+        let review = review(call, target, &current.tree);
+        let charging = call.core.admission.charge(&review, &object, &mut extra);
+        let _turn = charging.await?;
         keep_times(&current.tree, &mut object);
         let stored = kind.stored(&object)?;
         if (stored == current.stored && current.is_current) || options.dry_run {

@@ -39,11 +39,20 @@ impl Answer {
 
 impl World {
     pub(crate) async fn new() -> World {
+        World::configured(|_| ()).await
+    }
+
+    pub(crate) async fn configured(change: impl FnOnce(&mut Config)) -> World {
+        World::try_configured(change).await.unwrap()
+    }
+
+    pub(crate) async fn try_configured(change: impl FnOnce(&mut Config)) -> Result<World, server::Error> {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn store::Store> = Embedded::open(&dir.path().join("store"), Options::default()).unwrap();
-        let config = Config::new(dir.path());
-        let server = Server::start(config, store).await.unwrap();
-        World { server, _dir: dir }
+        let mut config = Config::new(dir.path());
+        change(&mut config);
+        let server = Server::start(config, store).await?;
+        Ok(World { server, _dir: dir })
     }
 
     pub(crate) fn client(&self, user: User) -> kube::Client {

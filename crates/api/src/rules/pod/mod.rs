@@ -2,7 +2,7 @@
 
 mod cells;
 mod defaults;
-mod qos;
+pub(crate) mod qos;
 mod update;
 mod validate;
 
