@@ -38,6 +38,7 @@ pub(crate) struct Core {
     /// Set when the server stops: streams end themselves then.
     pub(crate) stopping: CancellationToken,
     pub(crate) extensions: crate::extensions::Extensions,
+    pub(crate) fairness: crate::fairness::Fairness,
     policy: ArcSwap<Policy>,
     pods: node::Pods,
     rbac: [Arc<Cache>; 4],
@@ -75,6 +76,7 @@ impl Core {
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             extensions: crate::extensions::Extensions::default(),
+            fairness: crate::fairness::Fairness::default(),
             policy: ArcSwap::default(),
             pods,
             rbac,

@@ -52,10 +52,8 @@ pub(crate) async fn handle(core: Arc<Core>, parts: Parts, body: Incoming, identi
     let _running = core_of_metrics.metrics.request();
     let mut wanted = negotiate::accept(&parts.headers).unwrap_or(Wanted::JSON);
     wanted.pretty |= query.flag("pretty");
-    let mut response = match run(core, parts, query, info, body, identity).await {
-        Ok(response) => response,
-        Err(status) => answer::of_status(&status, wanted),
-    };
+    let answered = run(core, parts, query, info, body, identity, wanted).await;
+    let mut response = answered.unwrap_or_else(|status| answer::of_status(&status, wanted));
     let id = uuid::Uuid::new_v4().to_string();
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("audit-id", id);
@@ -68,11 +66,12 @@ pub(crate) async fn handle(core: Arc<Core>, parts: Parts, body: Incoming, identi
 
 async fn run(
     core: Arc<Core>,
-    mut parts: Parts,
+    parts: Parts,
     query: Query,
     info: RequestInfo,
     body: Incoming,
     identity: Identity,
+    wanted: Wanted,
 ) -> Result<Response<Body>, Status> {
     let mut user = match identity {
         Identity::InProcess(user) => (*user).clone(),
@@ -81,6 +80,28 @@ async fn run(
     if let Some(other) = authn::impersonation::requested(&core, &user, &parts.headers)? {
         user = other;
     }
+    let asked = Attributes::of(&user, &info, query.get("fieldSelector").unwrap_or_default());
+    let place = match core.fairness.enter(&core, &asked, &info, &query).await {
+        Ok(place) => place,
+        Err(too_many) => return Ok(too_many.response()),
+    };
+    let answered = serve(core, user, parts, query, info, body).await;
+    let mut response = answered.unwrap_or_else(|status| answer::of_status(&status, wanted));
+    if let Some(place) = place {
+        place.mark(response.headers_mut());
+    }
+    Ok(response)
+}
+
+/// Answers a request whose turn it is.
+async fn serve(
+    core: Arc<Core>,
+    user: User,
+    mut parts: Parts,
+    query: Query,
+    info: RequestInfo,
+    body: Incoming,
+) -> Result<Response<Body>, Status> {
     authorize(&core, &user, &info, &query).await?;
     let Some(path) = info.resource.clone() else {
         return endpoints::serve(&core, &user, &mut parts, &query, &info).await;

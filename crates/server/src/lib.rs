@@ -16,6 +16,7 @@ mod core;
 mod endpoints;
 mod error;
 mod extensions;
+mod fairness;
 mod handle;
 mod http;
 mod internal;

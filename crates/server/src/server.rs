@@ -13,7 +13,7 @@ use crate::http::body::incoming;
 use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
-use crate::{Config, Error, User, admission, bootstrap, extensions, kubeconfig, pki};
+use crate::{Config, Error, User, admission, bootstrap, extensions, fairness, kubeconfig, pki};
 
 /// A running API server. Clones are the same server.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ impl Server {
             what: "custom resources".to_owned(),
             status: Box::new(status),
         })?;
+        fairness::follow(&core);
         tokio::spawn(Arc::clone(&core).follow_policy());
         admission::follow(&core);
         core.set_ready();

@@ -7,8 +7,9 @@ use super::check::Errors;
 use super::{Rules, metadata, strategy};
 use super::{
     address, admission, autoscaler, class, config_map, cron_job, daemon_set, definition, deployment, disruption_budget,
-    endpoints, event, ingress, job, lease, namespace, network_policy, node, persistent_volume, persistent_volume_claim,
-    pod, pod_template, quota, rbac, replica_set, service, service_account, signing_request, stateful_set, storage,
+    endpoints, event, flow_control, ingress, job, lease, namespace, network_policy, node, persistent_volume,
+    persistent_volume_claim, pod, pod_template, quota, rbac, replica_set, service, service_account, signing_request,
+    stateful_set, storage,
 };
 
 /// The rules of a built-in resource, `None` when it has none of its own. The group of the old core is empty.
@@ -55,6 +56,8 @@ pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
         ("coordination.k8s.io", "leases") => &lease::Lease,
         ("discovery.k8s.io", "endpointslices") => &endpoints::EndpointSlice,
         ("events.k8s.io", "events") => &event::Event,
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow_control::FlowSchema,
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flow_control::PriorityLevelConfiguration,
         ("networking.k8s.io", "ingressclasses") => &ingress::IngressClass,
         ("networking.k8s.io", "ingresses") => &ingress::Ingress,
         ("networking.k8s.io", "ipaddresses") => &address::IpAddress,

@@ -20,6 +20,7 @@ mod deployment;
 mod disruption_budget;
 mod endpoints;
 mod event;
+mod flow_control;
 pub(crate) mod form;
 mod ingress;
 mod job;

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::authz::bootstrap::{self as policy, Made};
 use crate::authz::rules::Rule;
 use crate::core::Core;
-use crate::{internal, object};
+use crate::{fairness, internal, object};
 
 /// How many objects are made at the same time.
 const AT_ONCE: usize = 32;
@@ -25,6 +25,8 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Error> {
     make(core, namespaces.into()).await?;
     let mut all = policy::made();
     all.extend(objects::cluster(&core.config, core.pki.ca.pem()));
+    all.extend(fairness::objects::levels());
+    all.extend(fairness::objects::schemas());
     make(core, all).await?;
     // A loopback address means nothing to pods, and Kubernetes' rules refuse it in an endpoint.
     if !core.config.advertise_address.is_loopback() {
@@ -113,6 +115,10 @@ fn missing(current: &Value, wanted: &Value) -> Option<Value> {
             return Some(json!({field: all}));
         }
     }
+    let annotation = |name: &str| &current["metadata"]["annotations"][name];
+    if *annotation(fairness::objects::AUTO_UPDATE) == "true" && differs(&current["spec"], &wanted["spec"]) {
+        return Some(json!({"spec": wanted["spec"]}));
+    }
     for field in ["subsets", "endpoints", "ports", "data"] {
         if let Some(value) = wanted.get(field)
             && current.get(field) != Some(value)
@@ -121,6 +127,16 @@ fn missing(current: &Value, wanted: &Value) -> Option<Value> {
         }
     }
     None
+}
+
+/// Whether something that is wanted is otherwise, at any depth.
+fn differs(current: &Value, wanted: &Value) -> bool {
+    match wanted {
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| differs(&current[name.as_str()], value)),
+        other => current != other,
+    }
 }
 
 fn covered(rules: &[Value], wanted: &Value) -> bool {

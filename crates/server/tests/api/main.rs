@@ -7,6 +7,7 @@
 mod access;
 mod conversion;
 mod custom;
+mod fairness;
 mod hook;
 mod limits;
 mod network;

@@ -1,0 +1,125 @@
+//! Compiles schemas and levels anew whenever one changes, and says in a schema's status whether its level is there.
+
+use std::sync::Arc;
+
+use http::Method;
+use meta::Status;
+use serde_json::{Value, json};
+use watch::{Cache, Scope};
+
+use crate::core::Core;
+use crate::kinds::Kind;
+use crate::object::{self, text};
+use crate::{internal, kinds};
+
+use super::plan::Plan;
+
+const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+const PATH: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
+
+/// Follows both kinds until the server stops. What is there already counts when this returns for the first time.
+pub(crate) fn run(core: &Arc<Core>) {
+    compile(core);
+    tokio::spawn(follow(Arc::clone(core)));
+}
+
+async fn follow(core: Arc<Core>) {
+    loop {
+        let watching = |plural| {
+            Some(
+                cache(&core.kinds, plural)?
+                    .list_and_watch(watch::Selection::default())
+                    .ok()?
+                    .1,
+            )
+        };
+        let (Some(mut schemas), Some(mut levels)) = (watching("flowschemas"), watching("prioritylevelconfigurations"))
+        else {
+            return;
+        };
+        loop {
+            let unsaid = compile(&core);
+            for (name, condition) in unsaid {
+                let body = json!({"status": {"conditions": [condition]}});
+                let path = format!("{PATH}/{name}/status");
+                let content = "application/merge-patch+json";
+                if let Err(status) = internal::send(&core, Method::PATCH, &path, content, &body).await {
+                    tracing::debug!(schema = name, error = %status.message, "a flow schema's status");
+                }
+            }
+            let changed = tokio::select! {
+                () = core.stopping.cancelled() => return,
+                event = schemas.next() => event,
+                event = levels.next() => event,
+            };
+            match changed {
+                Ok(_) => {
+                    while let Ok(Some(_)) = schemas.try_next() {}
+                    while let Ok(Some(_)) = levels.try_next() {}
+                }
+                Err(watch::Error::Expired { .. }) => break,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn cache(kinds: &kinds::Kinds, plural: &str) -> Option<Arc<Cache>> {
+    kinds.any(GROUP, plural)?.cache().ok().cloned()
+}
+
+/// Compiles what the caches have; returns the schemas whose status is out of date, with what it should say.
+fn compile(core: &Core) -> Vec<(String, Value)> {
+    let (Some(schemas), Some(levels)) = (
+        core.kinds.any(GROUP, "flowschemas"),
+        core.kinds.any(GROUP, "prioritylevelconfigurations"),
+    ) else {
+        return Vec::new();
+    };
+    let (schemas, levels) = match (trees(schemas), trees(levels)) {
+        (Ok(schemas), Ok(levels)) => (schemas, levels),
+        (Err(status), _) | (_, Err(status)) => {
+            tracing::warn!(error = %status.message, "flow schemas could not be read");
+            return Vec::new();
+        }
+    };
+    let fairness = &core.fairness.plan;
+    fairness.store(Arc::new(Plan::compile(&schemas, &levels, &fairness.load())));
+    let there = |name: &str| levels.iter().any(|level| object::name(level) == name);
+    let unsaid = schemas.iter().filter_map(|schema| {
+        let level = text(schema, &["spec", "priorityLevelConfiguration", "name"]);
+        let condition = dangling(schema, level, there(level))?;
+        Some((object::name(schema).to_owned(), condition))
+    });
+    unsaid.collect()
+}
+
+fn trees(kind: &Arc<Kind>) -> Result<Vec<Value>, Status> {
+    let snapshot = kind.cache()?.list(&Scope::All);
+    let trees = snapshot
+        .iter()
+        .map(|version| kind.tree(version.bytes(), version.revision()));
+    trees.collect()
+}
+
+/// The condition that a schema lacks.
+fn dangling(schema: &Value, level: &str, there: bool) -> Option<Value> {
+    let (status, reason, end) = match there {
+        true => ("False", "Found", "it exists"),
+        false => ("True", "NotFound", "there is no such object"),
+    };
+    let known = schema["status"]["conditions"].as_array().into_iter().flatten();
+    let mut known = known.filter(|condition| condition["type"] == "Dangling");
+    let message = format!(
+        "This FlowSchema references the PriorityLevelConfiguration object named {} {} {end}",
+        meta::quote(level),
+        if there { "and" } else { "but" },
+    );
+    if known.any(|condition| condition["status"] == status && condition["message"] == *message) {
+        return None;
+    }
+    Some(json!({
+        "type": "Dangling", "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": meta::time::now(),
+    }))
+}
