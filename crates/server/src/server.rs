@@ -31,7 +31,7 @@ impl Server {
             what: "custom resources".to_owned(),
             status: Box::new(status),
         })?;
-        fairness::follow(&core);
+        fairness::follow(&core).await?;
         tokio::spawn(Arc::clone(&core).follow_policy());
         admission::follow(&core);
         core.set_ready();

@@ -17,10 +17,26 @@ use super::plan::Plan;
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const PATH: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
 
-/// Follows both kinds until the server stops. What is there already counts when this returns for the first time.
-pub(crate) fn run(core: &Arc<Core>) {
-    compile(core);
+/// Follows both kinds until the server stops. When this returns, what is there counts, and its status says so: a server
+/// that is ready writes nothing of its own accord.
+pub(crate) async fn run(core: &Arc<Core>) -> Result<(), watch::Error> {
+    say(core, compile(core)).await;
+    core.hub.fresh().await?;
     tokio::spawn(follow(Arc::clone(core)));
+    Ok(())
+}
+
+/// Writes what schemas' statuses lack.
+async fn say(core: &Arc<Core>, unsaid: Vec<(String, Value)>) {
+    let writes = unsaid.into_iter().map(|(name, condition)| async move {
+        let body = json!({"status": {"conditions": [condition]}});
+        let path = format!("{PATH}/{name}/status");
+        let content = "application/merge-patch+json";
+        if let Err(status) = internal::send(core, Method::PATCH, &path, content, &body).await {
+            tracing::debug!(schema = name, error = %status.message, "a flow schema's status");
+        }
+    });
+    futures::future::join_all(writes).await;
 }
 
 async fn follow(core: Arc<Core>) {
@@ -38,15 +54,7 @@ async fn follow(core: Arc<Core>) {
             return;
         };
         loop {
-            let unsaid = compile(&core);
-            for (name, condition) in unsaid {
-                let body = json!({"status": {"conditions": [condition]}});
-                let path = format!("{PATH}/{name}/status");
-                let content = "application/merge-patch+json";
-                if let Err(status) = internal::send(&core, Method::PATCH, &path, content, &body).await {
-                    tracing::debug!(schema = name, error = %status.message, "a flow schema's status");
-                }
-            }
+            say(&core, compile(&core)).await;
             let changed = tokio::select! {
                 () = core.stopping.cancelled() => return,
                 event = schemas.next() => event,
