@@ -81,7 +81,8 @@ pub(crate) fn busybox(target: &Path) -> anyhow::Result<PathBuf> {
 
 /// Builds the product and answers where it lies.
 pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
-    cargo_build(root, &["--release", "--package", "gantry"], "gantry")
+    // Not `--package`: of the whole workspace, as `cargo run` builds it, or every crate would be built a second time.
+    cargo_build(root, &["--release", "--bin", "gantry"], "gantry")
 }
 
 /// Builds a program of this repository and answers where it lies.
