@@ -159,8 +159,9 @@ impl Chain {
             .filter(|row| is_on(row))
             .filter_map(|row| row.make.map(|make| make(settings)))
             .collect();
-        // No plug-in of Kubernetes', where it is part of the resources themselves.
+        // No plug-ins of Kubernetes', where they are part of the resources themselves.
         plugins.push(Box::new(escalation::Escalation));
+        plugins.push(Box::new(policy::ParamAccess));
         let quota = plugins::ROWS.iter().any(|row| row.name == plugins::QUOTA && is_on(row));
         Ok(Chain {
             plugins,

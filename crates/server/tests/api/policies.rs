@@ -1,5 +1,6 @@
 //! Admission policies: expressions that judge and change requests.
 
+use http::Method;
 use serde_json::{Value, json};
 use server::User;
 
@@ -231,4 +232,86 @@ async fn what_is_no_expression_is_refused() {
         .write(alice, http::Method::POST, &path, "application/json", &policy)
         .await;
     answer.expect(403);
+}
+
+#[tokio::test]
+async fn who_names_parameters_must_be_allowed_to_read_them() {
+    let world = World::new().await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let grants = json!([
+        {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]);
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "author"}, "rules": grants});
+    world.post(&format!("{rbac}/clusterroles"), &role).await.expect(201);
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "author"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "author"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "author"}]});
+    world
+        .post(&format!("{rbac}/clusterrolebindings"), &binding)
+        .await
+        .expect(201);
+    let write = async |plural: &str, kind: &str, name: &str, spec: Value| {
+        let object = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name},
+            "spec": spec});
+        let path = format!("{GROUP}/{plural}");
+        let author = User::new("author", &[]);
+        world
+            .write(author, Method::POST, &path, "application/json", &object)
+            .await
+    };
+    let policy = async |name: &str, kind: &str| {
+        let spec = json!({"paramKind": {"apiVersion": "v1", "kind": kind},
+            "matchConstraints": rules("", "configmaps", &json!(["CREATE"])),
+            "validations": [{"expression": "params != null"}]});
+        write("validatingadmissionpolicies", "ValidatingAdmissionPolicy", name, spec).await
+    };
+    policy("maps", "ConfigMap").await.expect(201);
+    assert_eq!(
+        message(&policy("secrets", "Secret").await, 422),
+        "ValidatingAdmissionPolicy.admissionregistration.k8s.io \"secrets\" is invalid: spec.paramKind: Forbidden: user \
+         &{author  [system:authenticated] map[]} must have \"get\" permission on all objects of the referenced paramKind \
+         (kind=Secret, apiVersion=v1)"
+    );
+
+    // An administrator's policy about secrets: the author may not choose which.
+    let spec = json!({"paramKind": {"apiVersion": "v1", "kind": "Secret"},
+        "matchConstraints": rules("", "configmaps", &json!(["CREATE"])),
+        "validations": [{"expression": "params != null"}]});
+    let object = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "secrets"}, "spec": spec});
+    world
+        .post(&format!("{GROUP}/validatingadmissionpolicies"), &object)
+        .await
+        .expect(201);
+    let bound = async |name: &str, policy: &str, wanted: Value| {
+        let spec = json!({"policyName": policy, "validationActions": ["Deny"], "paramRef": wanted});
+        write(
+            "validatingadmissionpolicybindings",
+            "ValidatingAdmissionPolicyBinding",
+            name,
+            spec,
+        )
+        .await
+    };
+    let named = json!({"name": "it", "namespace": "default", "parameterNotFoundAction": "Allow"});
+    let chosen = json!({"selector": {}, "parameterNotFoundAction": "Allow"});
+    bound("a", "maps", named.clone()).await.expect(201);
+    bound("b", "maps", chosen.clone()).await.expect(201);
+    for (wanted, verb) in [(named.clone(), "get"), (chosen, "list")] {
+        assert_eq!(
+            message(&bound("c", "secrets", wanted).await, 422),
+            format!(
+                "ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io \"c\" is invalid: spec.paramRef: Forbidden: \
+                 user &{{author  [system:authenticated] map[]}} does not have \"{verb}\" permission on the object \
+                 referenced by paramRef"
+            )
+        );
+    }
+    let unknown = message(&bound("d", "nowhere", named).await, 422);
+    assert!(
+        unknown.contains("unable to get policy nowhere to determine minimum required permissions"),
+        "{unknown}"
+    );
 }

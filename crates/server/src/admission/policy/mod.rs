@@ -1,6 +1,7 @@
 //! Admission policies: expressions that judge or change requests, put in while the server runs. Policies and bindings
 //! are compiled once a change.
 
+mod access;
 mod compiled;
 mod mutating;
 mod params;
@@ -17,6 +18,7 @@ use super::matching::namespace;
 use crate::core::Core;
 use crate::object::text;
 
+pub(super) use access::ParamAccess;
 use compiled::{Binding, Policy};
 
 const GROUP: &str = "admissionregistration.k8s.io";
