@@ -101,21 +101,54 @@ fn definition(name: &str, schema: &mut Value) {
     match name.rsplit('.').next().unwrap_or_default() {
         "Quantity" if name.starts_with("io.k8s.") => *schema = json!({"type": "string"}),
         "IntOrString" if name.starts_with("io.k8s.") => *schema = json!({"type": "string", "format": "int-or-string"}),
+        _ if preserves(schema) => {
+            // Nothing else may be said of the kind: kubectl would refuse every field that isn't named.
+            let kinds = schema["x-kubernetes-group-version-kind"].take();
+            *schema = json!({"type": "object", "x-kubernetes-group-version-kind": kinds});
+        }
         _ => convert(schema),
     }
 }
 
+fn preserves(schema: &Value) -> bool {
+    schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
+}
+
+fn is_nullable(schema: &Value) -> bool {
+    schema.get("nullable") == Some(&Value::Bool(true))
+}
+
+/// What version 2 can't say is left out; what kubectl would read wrongly, too.
 fn convert(schema: &mut Value) {
+    let (nullable, preserves) = (is_nullable(schema), preserves(schema));
     let Some(map) = schema.as_object_mut() else { return };
-    if map.remove("nullable") == Some(Value::Bool(true)) {
-        for key in ["type", "items", "properties", "additionalProperties"] {
-            map.remove(key);
+    let nullable_properties: Vec<String> = match map.get("properties").and_then(Value::as_object) {
+        Some(properties) if !nullable && !preserves => {
+            let nullable = properties.iter().filter(|(_, property)| is_nullable(property));
+            nullable.map(|(name, _)| name.clone()).collect()
         }
+        _ => Vec::new(),
+    };
+    if let Some(required) = map.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| !nullable_properties.iter().any(|nullable| name == nullable));
     }
-    if map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true)) {
+    if map.get("required").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        map.remove("required");
+    }
+    map.remove("nullable");
+    if nullable || preserves {
         map.remove("items");
         map.remove("properties");
     }
+    if nullable {
+        map.remove("type");
+        map.remove("additionalProperties");
+    }
+    match map.get("type").and_then(Value::as_str) {
+        Some("array") if !map.contains_key("items") => map.remove("type"),
+        Some("object") if preserves => map.remove("type"),
+        _ => None,
+    };
     for key in ["default", "anyOf", "oneOf", "not"] {
         map.remove(key);
     }
@@ -260,6 +293,30 @@ mod tests {
         assert_eq!(
             gnostic::tests::fields(&paths.1).len(),
             whole["paths"].as_object().unwrap().len()
+        );
+    }
+
+    #[test]
+    fn what_version_2_cannot_say_is_left_out() {
+        let mut open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"apiVersion": {"type": "string"}}, "x-kubernetes-group-version-kind": [{"kind": "Open"}]});
+        definition("com.example.v1.Open", &mut open);
+        assert_eq!(
+            open,
+            json!({"type": "object", "x-kubernetes-group-version-kind": [{"kind": "Open"}]})
+        );
+
+        let mut schema = json!({"type": "object", "required": ["a", "b"], "properties": {
+            "a": {"type": "array", "nullable": true, "items": {"type": "string"}},
+            "b": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"c": {"type": "string"}}},
+            "d": {"type": "array", "x-kubernetes-preserve-unknown-fields": true, "items": {"type": "string"}}}});
+        convert(&mut schema);
+        assert_eq!(
+            schema,
+            json!({"type": "object", "required": ["b"], "properties": {
+                "a": {},
+                "b": {"x-kubernetes-preserve-unknown-fields": true},
+                "d": {"x-kubernetes-preserve-unknown-fields": true}}})
         );
     }
 }
