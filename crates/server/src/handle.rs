@@ -15,9 +15,10 @@ use crate::core::Core;
 use crate::http::Body;
 use crate::http::body::Incoming;
 use crate::http::listen::PeerCertificate;
-use crate::http::negotiate::{self, Wanted};
+use crate::http::negotiate::{self, Forms, Wanted};
 use crate::http::path::{RequestInfo, ResourcePath};
 use crate::http::query::Query;
+use crate::kinds::Kind;
 use crate::rest::{self, Call, answer};
 use crate::user::User;
 use crate::{authn, endpoints, mounted};
@@ -50,7 +51,7 @@ pub(crate) async fn handle(core: Arc<Core>, parts: Parts, body: Incoming, identi
     }
     let core_of_metrics = Arc::clone(&core);
     let _running = core_of_metrics.metrics.request();
-    let mut wanted = negotiate::accept(&parts.headers).unwrap_or(Wanted::JSON);
+    let mut wanted = negotiate::accept(&parts.headers, Forms::All).unwrap_or(Wanted::JSON);
     wanted.pretty |= query.flag("pretty");
     let answered = run(core, parts, query, info, body, identity, wanted).await;
     let mut response = answered.unwrap_or_else(|status| answer::of_status(&status, wanted));
@@ -124,6 +125,16 @@ async fn authorize(core: &Core, user: &User, info: &RequestInfo, query: &Query) 
     }
 }
 
+fn forms(kind: &Kind, subresource: Option<&str>) -> Forms {
+    match subresource {
+        Some("scale") => Forms::All,
+        Some("binding" | "eviction" | "token") => Forms::Question,
+        _ if kind.row.custom.is_some() => Forms::Custom,
+        _ if kind.is_question() => Forms::Question,
+        _ => Forms::All,
+    }
+}
+
 async fn resource(
     core: Arc<Core>,
     user: User,
@@ -136,10 +147,7 @@ async fn resource(
     let Some(kind) = core.kinds.find(&path.group, &path.version, &path.resource) else {
         return Ok(endpoints::not_found());
     };
-    let mut wanted = match kind.row.custom.is_some() && path.subresource.as_deref() != Some("scale") {
-        true => negotiate::accept_custom(&parts.headers)?,
-        false => negotiate::accept(&parts.headers)?,
-    };
+    let mut wanted = negotiate::accept(&parts.headers, forms(&kind, path.subresource.as_deref()))?;
     wanted.pretty |= query.flag("pretty");
     let (body, unread) = match parts.method {
         _ if path.subresource.as_deref() == Some("proxy") => (Bytes::new(), Some(body)),

@@ -136,6 +136,11 @@ impl Kind {
         }
     }
 
+    /// Whether its objects are questions (reviews, bindings): answered and not kept.
+    pub(crate) fn is_question(&self) -> bool {
+        self.cache.is_none() && !self.row.computed
+    }
+
     /// Whether objects may have to be converted before they are shown.
     pub(crate) fn converts(&self) -> bool {
         self.converter.is_some()
@@ -292,9 +297,8 @@ pub(crate) async fn open_all(
 ) -> Result<Vec<Arc<Kind>>, watch::Error> {
     let mut all: Vec<Arc<Kind>> = Vec::new();
     for row in rows {
-        let siblings = all
-            .iter()
-            .filter(|kind| kind.row.group == row.group && kind.row.plural == row.plural);
+        // Not by the group: events are served in two, and lie side by side all the same.
+        let siblings = all.iter().filter(|kind| kind.prefix == row.key_prefix());
         let slot = u16::try_from(siblings.count()).unwrap_or_default();
         let mut kind = open(Arc::clone(row), hub, slot).await?;
         kind.converter = converter.cloned();

@@ -33,6 +33,8 @@ pub(crate) struct Field {
     pub(crate) patch_merge_key: String,
     /// The `+default` mark, JSON.
     pub(crate) default: Option<String>,
+    /// Whether it has the `+optional` mark.
+    pub(crate) optional: bool,
 }
 
 impl Source {
@@ -113,6 +115,7 @@ fn field(line: &str, marks: &[String]) -> Option<Field> {
         tag: protobuf.split(',').nth(1).and_then(|tag| tag.parse().ok()),
         patch_strategy: tag_value(tags, "patchStrategy").unwrap_or_default(),
         patch_merge_key: tag_value(tags, "patchMergeKey").unwrap_or_default(),
+        optional: marks.iter().any(|mark| mark == "+optional"),
         default: default.filter(|value| !value.starts_with("ref(")).map(str::to_owned),
     })
 }

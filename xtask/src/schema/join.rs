@@ -16,7 +16,7 @@ const HEAD: &str = "\
 # P ALIAS PACKAGE        a package and its short name
 # T TYPE [map=atomic]    a type; below it its fields:
 #  NAME TAG TYPE MARKS   a field; `^ TAG TYPE` is a struct whose fields stand among this one's in JSON
-# Types: string bytes bool int32 int64 double quantity intorstring time microtime any, []T, {}T (a map), ()T (a list that
+# Types: string bytes bool int32 int64 double quantity intorstring time microtime duration any, []T, {}T (a map), ()T (a list that
 # protobuf wraps into a message), or a struct. Marks: o omitempty, z omitzero, a always written, ! required, list=,
 # map=, default=, enum=A|B (~ is a space), patch=, key= (merge key), go= (a scalar's name in Go), wire= (any JSON with a message of its own).
 ";
@@ -26,6 +26,9 @@ const GONE: [&str; 2] = ["k8s.io.api.extensions.", "k8s.io.api.imagepolicy."];
 
 /// Packages that clients speak though OpenAPI doesn't publish them.
 const UNPUBLISHED: [&str; 2] = [".admission.", ".apidiscovery."];
+
+/// The package that another server publishes: what is required stands in its sources alone.
+const METRICS: &str = ".metrics.v1beta1";
 
 struct Join<'a> {
     packages: HashMap<&'a str, &'a Package>,
@@ -52,6 +55,7 @@ pub(crate) fn table(packages: &[Package], definitions: &Map<String, Value>) -> a
             let has_definition = |name| join.definition(&package.name, name).is_some();
             package.messages.keys().any(|name| has_definition(name))
                 || UNPUBLISHED.iter().any(|part| package.name.contains(part))
+                || package.name.ends_with(METRICS)
         })
         .map(|package| package.name.as_str())
         .collect();
@@ -96,6 +100,7 @@ impl<'a> Join<'a> {
             (_, "k8s.io.apimachinery.pkg.util.intstr", "IntOrString") => "intorstring",
             (_, "k8s.io.apimachinery.pkg.apis.meta.v1", "Time") => "time",
             (_, "k8s.io.apimachinery.pkg.apis.meta.v1", "MicroTime") => "microtime",
+            (_, "k8s.io.apimachinery.pkg.apis.meta.v1", "Duration") => "duration",
             (_, "k8s.io.apimachinery.pkg.apis.meta.v1", "FieldsV1")
             | (_, "k8s.io.apimachinery.pkg.runtime", "RawExtension")
             | ("k8s.io.apiextensions_apiserver.pkg.apis.apiextensions", _, "JSON") => "any",
@@ -118,7 +123,7 @@ impl<'a> Join<'a> {
     /// The fields of a message as Go has them; none when it isn't a struct in JSON.
     fn fields(&self, package: &'a Package, name: &str) -> Option<&'a [golang::Field]> {
         let is_scalar = self.scalar(&package.name, name).is_some();
-        if is_scalar || matches!(name, "QuantityValue" | "Duration" | "Timestamp") {
+        if is_scalar || matches!(name, "QuantityValue" | "Timestamp") {
             return None;
         }
         if let Some(fields) = package.source.structs.get(name) {
@@ -218,6 +223,9 @@ impl<'a> Join<'a> {
         line.push_str(presence(field));
         let property = body.and_then(|body| body.pointer(&format!("/properties/{}", field.json.replace('/', "~1"))));
         line.push_str(&marks(&field.json, property, body));
+        if package.name.ends_with(METRICS) && presence(field) == " a" && !field.optional {
+            line.push_str(" !");
+        }
         let default = field
             .default
             .as_deref()

@@ -1,6 +1,6 @@
 //! Makes the schema table: joins what Kubernetes publishes about its types into `crates/api/schema/v1.37.txt`.
 //!
-//! Facts only, never prose: protobuf tags and types come from the `generated.proto` files of four Go modules, JSON names
+//! Facts only, never prose: protobuf tags and types come from the `generated.proto` files of five Go modules, JSON names
 //! and how Go holds a field from the struct tags beside them, list types, keys and required fields from the definitions
 //! that the PyPI package `kubernetes-validate` carries. Needs the Go client and Python's pip.
 
@@ -16,11 +16,12 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 /// Where each Go module's packages begin, and the modules.
-const MODULES: [&str; 4] = [
+const MODULES: [&str; 5] = [
     "k8s.io/apimachinery",
     "k8s.io/api",
     "k8s.io/apiextensions-apiserver",
     "k8s.io/kube-aggregator",
+    "k8s.io/metrics",
 ];
 const VERSION: &str = "v0.37.2";
 const DEFINITIONS: &str = "kubernetes-validate==1.37.0";

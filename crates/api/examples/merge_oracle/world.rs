@@ -78,6 +78,7 @@ impl<'a> World<'a> {
             Type::IntOrString => self.pick(&[json!(1), json!("50%")]).clone(),
             Type::Time => Value::from("2020-01-01T00:00:00Z"),
             Type::MicroTime => Value::from("2020-01-01T00:00:00.000000Z"),
+            Type::Duration => Value::from("1m0s"),
             Type::Any | Type::Deduced => self.pick(&[json!({"a": "b"}), json!({"a": {"b": 1}})]).clone(),
             Type::Struct(body) => self.body(body, depth),
             Type::Map(map) => {

@@ -42,6 +42,7 @@ pub(super) fn zero(schema: &Schema, ty: TypeId) -> Option<Value> {
         Type::Bool => Some(Value::Bool(false)),
         Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Some(Value::from(0)),
         Type::Quantity => Some(Value::from("0")),
+        Type::Duration => Some(Value::from("0s")),
         Type::Struct(body) => {
             let mut object = Map::new();
             fill(schema, body, &mut object);

@@ -208,6 +208,7 @@ fn go_type(schema: &Schema, ty: TypeId, field: Option<&Field>) -> String {
         Type::Quantity => "resource.Quantity".to_owned(),
         Type::Time => "v1.Time".to_owned(),
         Type::MicroTime => "v1.MicroTime".to_owned(),
+        Type::Duration => "v1.Duration".to_owned(),
         Type::Any | Type::Deduced => "interface {}".to_owned(),
         Type::Struct(body) => {
             let mut parts = body.name.rsplit('.');
@@ -279,6 +280,7 @@ impl<'a> Seed<'_, 'a> {
             Type::Quantity => scalars::quantity(text.as_ref()),
             Type::Time => scalars::seconds(text.as_ref()),
             Type::MicroTime => scalars::micros(text.as_ref()),
+            Type::Duration => scalars::duration(text.as_ref()),
             _ => return Err(self.mismatch("string")),
         };
         match changed {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use meta::{Quantity, time};
+use meta::{Quantity, duration, quote, time};
 
 /// A quantity's text as it is kept; the error is Kubernetes' message.
 pub(super) fn quantity(text: &str) -> Result<Option<String>, String> {
@@ -25,6 +25,13 @@ pub(super) fn micros(text: &str) -> Result<Option<String>, String> {
     let read =
         time::parse(text).ok_or_else(|| time::parse_error(text).replacen("05Z07:00\"", "05.000000Z07:00\"", 1))?;
     let written = time::format_micros(read);
+    Ok((written != text).then_some(written))
+}
+
+/// A `Duration` as it is kept.
+pub(super) fn duration(text: &str) -> Result<Option<String>, String> {
+    let read = duration::parse(text).ok_or_else(|| format!("time: invalid duration {}", quote(text)))?;
+    let written = duration::format(read);
     Ok((written != text).then_some(written))
 }
 

@@ -12,6 +12,7 @@ const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
 const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
+const DURATION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Duration";
 const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
@@ -182,6 +183,7 @@ impl Schemas {
             Type::IntOrString => self.scalar_reference(INT_OR_STRING),
             Type::Time => self.scalar_reference(TIME),
             Type::MicroTime => self.scalar_reference(MICRO_TIME),
+            Type::Duration => self.scalar_reference(DURATION),
             Type::Any | Type::Deduced => self.scalar_reference(RAW),
             Type::Struct(body) => {
                 let reference = self.reference(&body.name);
@@ -230,6 +232,7 @@ fn scalar(name: &str) -> Value {
         QUANTITY => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
         INT_OR_STRING => json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
         TIME | MICRO_TIME => json!({"type": "string", "format": "date-time"}),
+        DURATION => json!({"type": "string"}),
         _ => json!({"type": "object"}),
     }
 }

@@ -42,6 +42,8 @@ impl TypeId {
     pub const ANY: TypeId = TypeId(10);
     /// Any JSON whose objects have entries with owners of their own: what a custom schema leaves open.
     pub const DEDUCED: TypeId = TypeId(11);
+    /// A duration as Go writes it.
+    pub const DURATION: TypeId = TypeId(12);
 
     /// The position in the arena.
     #[must_use]
@@ -73,6 +75,8 @@ pub enum Type {
     Time,
     /// RFC 3339 with six decimals.
     MicroTime,
+    /// A duration as Go writes it.
+    Duration,
     /// Any JSON, kept as it is (RawExtension, JSON, FieldsV1, fields that a custom schema preserves).
     Any,
     /// Any JSON whose objects have entries with owners of their own: what a custom schema leaves open.
@@ -368,6 +372,7 @@ impl Schema {
             Type::MicroTime,
             Type::Any,
             Type::Deduced,
+            Type::Duration,
         ];
         Schema {
             types,

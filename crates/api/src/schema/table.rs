@@ -180,6 +180,7 @@ impl Reader {
             "intorstring" => TypeId::INT_OR_STRING,
             "time" => TypeId::TIME,
             "microtime" => TypeId::MICRO_TIME,
+            "duration" => TypeId::DURATION,
             other => self.ids.get(other).copied().unwrap_or(TypeId::ANY),
         }
     }

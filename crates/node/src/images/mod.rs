@@ -80,8 +80,8 @@ pub(crate) async fn pull(ctx: &Context, pod: &Pod, container: &Container) -> Res
     };
     let text = format!(
         "Successfully pulled image {name:?} in {} ({} including waiting). Image size: {} bytes.",
-        go_duration(pulled.took),
-        go_duration(started.elapsed()),
+        told(pulled.took),
+        told(started.elapsed()),
         pulled.size
     );
     ctx.events.normal(&about, "Pulled", text);
@@ -143,43 +143,16 @@ fn text_of(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// As Go prints a duration that was cut to milliseconds: `345ms`, `1.25s`, `1m2.5s`.
-fn go_duration(time: Duration) -> String {
-    let millis = time.as_millis();
-    if millis < 1000 {
-        return if millis == 0 {
-            "0s".to_string()
-        } else {
-            format!("{millis}ms")
-        };
-    }
-    let (minutes, rest) = (millis / 60_000, millis % 60_000);
-    let seconds = format!("{}.{:03}", rest / 1000, rest % 1000);
-    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
-    match (minutes / 60, minutes % 60) {
-        (0, 0) => format!("{seconds}s"),
-        (0, minutes) => format!("{minutes}m{seconds}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
-    }
+/// To the millisecond, as the kubelet tells it.
+fn told(time: Duration) -> String {
+    meta::duration::format(Duration::from_millis(
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_go_s() {
-        for (millis, text) in [
-            (0, "0s"),
-            (345, "345ms"),
-            (1250, "1.25s"),
-            (2000, "2s"),
-            (62_500, "1m2.5s"),
-            (3_600_000, "1h0m0s"),
-        ] {
-            assert_eq!(go_duration(Duration::from_millis(millis)), text);
-        }
-    }
 
     #[test]
     fn names_are_checked_before_anything_is_asked() {

@@ -63,20 +63,29 @@ pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
         .any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"))
 }
 
+/// The forms that a resource has beyond JSON and YAML of its objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forms {
+    /// Protobuf and tables.
+    All,
+    /// Questions (reviews, bindings): protobuf, no tables.
+    Question,
+    /// Custom resources: tables; of their objects only the metadata has a form in protobuf.
+    Custom,
+}
+
 /// Picks the first acceptable format in the client's order of preference.
-pub(crate) fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
-    pick(headers, |_| true, &[JSON, YAML, PROTOBUF])
-}
-
-/// The same for what has no protobuf at all.
-pub(crate) fn accept_text(headers: &HeaderMap) -> Result<Wanted, Status> {
-    pick(headers, |wanted| wanted.wire != Wire::Protobuf, &[JSON, YAML])
-}
-
-/// The same for custom resources: only their metadata and tables have a form in protobuf.
-pub(crate) fn accept_custom(headers: &HeaderMap) -> Result<Wanted, Status> {
-    let is_there = |wanted: &Wanted| wanted.wire != Wire::Protobuf || wanted.shape != Shape::Object;
-    pick(headers, is_there, &[JSON, YAML])
+pub(crate) fn accept(headers: &HeaderMap, forms: Forms) -> Result<Wanted, Status> {
+    let is_there = |wanted: &Wanted| match wanted.shape {
+        Shape::Object => forms != Forms::Custom || wanted.wire != Wire::Protobuf,
+        Shape::Table => forms != Forms::Question && wanted.wire != Wire::Protobuf,
+        Shape::Partial => true,
+    };
+    let all: &[&str] = match forms {
+        Forms::Custom => &[JSON, YAML],
+        Forms::All | Forms::Question => &[JSON, YAML, PROTOBUF],
+    };
+    pick(headers, is_there, all)
 }
 
 fn pick(headers: &HeaderMap, is_there: impl Fn(&Wanted) -> bool, all: &[&str]) -> Result<Wanted, Status> {
@@ -161,7 +170,7 @@ mod tests {
     fn accepted(text: &str) -> Option<Wanted> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, text.parse().unwrap());
-        accept(&headers).ok()
+        accept(&headers, Forms::All).ok()
     }
 
     #[test]
@@ -194,10 +203,20 @@ mod tests {
         let accepted = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, text.parse().unwrap());
-            accept_custom(&headers)
+            accept(&headers, Forms::Custom)
         };
         let wanted = accepted("application/vnd.kubernetes.protobuf,application/json").unwrap();
         assert_eq!(wanted.wire, Wire::Json);
         assert_eq!(accepted("application/vnd.kubernetes.protobuf").unwrap_err().code, 406);
+    }
+
+    #[test]
+    fn questions_have_no_tables() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, table.parse().unwrap());
+        assert_eq!(accept(&headers, Forms::Question).unwrap_err().code, 406);
+        headers.insert(ACCEPT, format!("{table},application/json").parse().unwrap());
+        assert_eq!(accept(&headers, Forms::Question).unwrap(), Wanted::JSON);
     }
 }

@@ -174,6 +174,7 @@ impl Decoder<'_> {
             Type::IntOrString => int_or_string(raw)?,
             Type::Time => moment(raw)?.map_or(Value::Null, |time| time::format_seconds(time).into()),
             Type::MicroTime => moment(raw)?.map_or(Value::Null, |time| time::format_micros(time).into()),
+            Type::Duration => duration(raw)?.into(),
             Type::Any | Type::Deduced => raw_json(expect_bytes(raw)?, depth)?,
             Type::Struct(body) => {
                 let mut object = Map::new();
@@ -301,6 +302,17 @@ fn moment(raw: Raw<'_>) -> Result<Option<jiff::Timestamp>, String> {
     time::from_unix(seconds, nanos)
         .map(Some)
         .ok_or_else(|| "proto: time out of range".to_owned())
+}
+
+/// A `Duration`: nanoseconds. Negative ones are read as none; no kind has them.
+fn duration(raw: Raw<'_>) -> Result<String, String> {
+    let (mut bytes, mut nanos) = (expect_bytes(raw)?, 0);
+    while let Some((tag, raw)) = wire::next(&mut bytes)? {
+        if tag == 1 {
+            nanos = u64::try_from(expect_number(raw)?.cast_signed()).unwrap_or(0);
+        }
+    }
+    Ok(meta::duration::format(std::time::Duration::from_nanos(nanos)))
 }
 
 /// The JSON in a `RawExtension` and its like; a protobuf body in there is read as its kind.

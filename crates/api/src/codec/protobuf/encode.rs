@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use meta::time;
+use meta::{duration, time};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -239,6 +239,12 @@ impl Item<'_> {
                 let start = wire::open(self.out, self.tag);
                 wire::number(self.out, 1, moment.as_second().cast_unsigned());
                 wire::number(self.out, 2, i64::from(nanos).cast_unsigned());
+                wire::close(self.out, start);
+            }
+            Type::Duration => {
+                let read = duration::parse(value).ok_or_else(|| E::custom("not a duration"))?;
+                let start = wire::open(self.out, self.tag);
+                wire::number(self.out, 1, u64::try_from(read.as_nanos()).unwrap_or(u64::MAX));
                 wire::close(self.out, start);
             }
             _ => return Err(self.unexpected("text")),

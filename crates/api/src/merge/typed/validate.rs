@@ -59,7 +59,7 @@ impl Walk<'_> {
                     go_text::go_type(value)
                 ));
             }
-            Type::Quantity | Type::IntOrString | Type::Time | Type::MicroTime
+            Type::Quantity | Type::IntOrString | Type::Time | Type::MicroTime | Type::Duration
                 if value.is_object() || value.is_array() =>
             {
                 self.report(format!("expected any scalar, got &{{{}}}", go_text::plain(value)));

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Call, node_call};
 use crate::core::Core;
-use crate::http::negotiate::{self, Shape, Wanted};
+use crate::http::negotiate::{Shape, Wanted};
 use crate::kinds::Kind;
 use crate::object::{self, text};
 use crate::rest::select::Selected;
@@ -63,7 +63,7 @@ pub(super) async fn metrics(call: &Call) -> Result<Answer, Status> {
     };
     let wanted = Wanted {
         shape: Shape::Object,
-        ..negotiate::accept_text(&call.headers)?
+        ..call.wanted
     };
     let bytes = render::tree(&object, wanted)?;
     Ok(Answer::Raw(answer::full(StatusCode::OK, wanted, bytes)))
@@ -144,8 +144,13 @@ fn begin(call: &Call, of: &Value, told: &Value) -> Option<Value> {
         "apiVersion": call.kind.api_version,
         "metadata": metadata,
         "timestamp": meta::time::format_seconds(at),
-        "window": duration(told["windowSeconds"].as_f64()?),
+        "window": meta::duration::format(window(told["windowSeconds"].as_f64()?)),
     }))
+}
+
+/// To the millisecond.
+fn window(seconds: f64) -> Duration {
+    Duration::from_millis((seconds.max(0.0) * 1000.0).round() as u64)
 }
 
 fn usage(told: &Value) -> Value {
@@ -171,19 +176,6 @@ fn quantity(mut number: u64, factor: u64, units: &[&str]) -> String {
     }
 }
 
-/// Seconds in the form of Go's durations, in milliseconds.
-fn duration(seconds: f64) -> String {
-    let total = (seconds.max(0.0) * 1000.0).round() as u64;
-    let (minutes, milliseconds) = (total / 60_000, total % 60_000);
-    let rest = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
-    let rest = rest.trim_end_matches('0').trim_end_matches('.');
-    match (minutes / 60, minutes % 60) {
-        (0, 0) => format!("{rest}s"),
-        (0, minutes) => format!("{minutes}m{rest}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,12 +193,5 @@ mod tests {
         }
         let told = json!({"cpuNanocores": 1500, "memoryBytes": 3 << 20});
         assert_eq!(usage(&told), json!({"cpu": "1500n", "memory": "3Mi"}));
-    }
-
-    #[test]
-    fn durations_are_gos() {
-        for (seconds, expected) in [(0.0, "0s"), (10.014, "10.014s"), (75.5, "1m15.5s"), (3600.0, "1h0m0s")] {
-            assert_eq!(duration(seconds), expected);
-        }
     }
 }
