@@ -21,7 +21,7 @@ pub(super) fn read(
     custom: &Custom,
     sparse: bool,
 ) -> Result<Result<Read, Failure>, Status> {
-    let is_json = bytes.trim_ascii_start().starts_with(b"{");
+    let is_json = super::is_json(bytes);
     let read = match content {
         ContentType::Protobuf => return Err(Status::unsupported_media_type(&ContentType::ACCEPTED[..2])),
         ContentType::Json => json(bytes),

@@ -19,6 +19,7 @@ use crate::resource::{Resource, Subresource, builtin_type};
 use crate::schema::{Schema, TypeId};
 
 pub use events::{core_event, new_event};
+pub use yaml::duplicates;
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -194,9 +195,17 @@ fn read_body(
     validation: FieldValidation,
     sparse: bool,
 ) -> Result<Decoded, Status> {
+    let twice = match content {
+        ContentType::Yaml if validation != FieldValidation::Ignore && !is_json(bytes) => yaml::duplicates(bytes),
+        _ => None,
+    };
+    let with_twice = |mut read: read::Read| {
+        read.problems.splice(0..0, twice);
+        read
+    };
     if let Some(custom) = shape.custom {
         let outcome = custom::read(bytes, content, custom, sparse)?;
-        return finish(outcome, shape, validation, bytes);
+        return finish(outcome.map(with_twice), shape, validation, bytes);
     }
     match content {
         ContentType::Json => finish(
@@ -207,13 +216,13 @@ fn read_body(
         ),
         ContentType::Yaml => {
             // Clients send JSON as YAML, which it is, and which is read far faster as what it is.
-            if bytes.trim_ascii_start().starts_with(b"{")
+            if is_json(bytes)
                 && let Ok(read) = read::from_json(shape.schema, shape.ty, bytes, sparse)
             {
                 return finish(Ok(read), shape, validation, bytes);
             }
             let outcome = yaml::parse(bytes).and_then(|value| read::from_value(shape.schema, shape.ty, value, sparse));
-            finish(outcome, shape, validation, bytes)
+            finish(outcome.map(with_twice), shape, validation, bytes)
         }
         ContentType::Protobuf => {
             let unrecognized = |why: String| problem::unrecognized(shape, &why, bytes);
@@ -229,6 +238,11 @@ fn read_body(
             })
         }
     }
+}
+
+/// Whether a body can only be JSON, which is YAML too.
+fn is_json(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{")
 }
 
 fn finish(

@@ -1,6 +1,6 @@
 //! Patch: JSON patch, merge patch, strategic merge patch, and server-side apply.
 
-use api::codec::FieldValidation;
+use api::codec::{self, FieldValidation};
 use api::merge::{self, apply};
 use http::StatusCode;
 use meta::Status;
@@ -126,7 +126,6 @@ async fn apply(call: &Call, options: &WriteOptions, target: &Target<'_>) -> Resu
         ));
     }
     let mut config = wire::configuration(&call.body, &call.kind)?;
-    strict(call, options)?;
     create::settle_namespace(call, &mut config)?;
     if object::name(&config).is_empty() {
         config["metadata"]["name"] = target.name.into();
@@ -135,7 +134,7 @@ async fn apply(call: &Call, options: &WriteOptions, target: &Target<'_>) -> Resu
     loop {
         let live = update::current(&call.core, target.kind, target.namespace, target.name).await?;
         if live.is_none() && target.subresource.is_empty() {
-            let object = applied(options, target, None, &config)?;
+            let object = applied(call, options, target, None, &config)?;
             let object = decode::reshape(call, &object, FieldValidation::Ignore)?;
             if object::uid(&config).is_empty() {
                 match create::new(call, options, object, true).await {
@@ -158,7 +157,7 @@ async fn apply(call: &Call, options: &WriteOptions, target: &Target<'_>) -> Resu
             return Err(Status::conflict(&target.kind.resource, target.name, why));
         }
         let updated = update::change(call, options, target, |current| {
-            let object = applied(options, target, Some(current), &config)?;
+            let object = applied(call, options, target, Some(current), &config)?;
             let object = decode::reshape(call, &object, FieldValidation::Ignore)?;
             Ok(Wanted { object, owned: true })
         });
@@ -171,20 +170,24 @@ fn strict(call: &Call, options: &WriteOptions) -> Result<(), Status> {
     if options.validation == FieldValidation::Ignore {
         return Ok(());
     }
-    let shape = api::codec::Shape::from(&*call.kind.row);
-    let content = api::codec::ContentType::Yaml;
-    let decoded = api::codec::decode_sparse(&call.body, content, &shape, options.validation);
-    match (decoded, options.validation) {
-        (Err(status), FieldValidation::Strict) => Err(status),
-        (Ok(decoded), _) => {
-            decoded.warnings.into_iter().for_each(|warning| call.warn(warning));
-            Ok(())
-        }
-        (Err(_), _) => Ok(()),
+    let Some(twice) = codec::duplicates(&call.body) else {
+        return Ok(());
+    };
+    let why = format!("error converting YAML to JSON: {twice}");
+    if options.validation == FieldValidation::Strict {
+        return Err(Status::bad_request(format!("error strict decoding patch: {why}")));
     }
+    call.warn(why);
+    Ok(())
 }
 
-fn applied(options: &WriteOptions, target: &Target<'_>, live: Option<&Value>, config: &Value) -> Result<Value, Status> {
+fn applied(
+    call: &Call,
+    options: &WriteOptions,
+    target: &Target<'_>,
+    live: Option<&Value>,
+    config: &Value,
+) -> Result<Value, Status> {
     let reset = ownership::reset(target.kind, target.subresource);
     let where_to = ownership::target(target.kind, target.subresource, &reset);
     let config = apply::Config {
@@ -192,5 +195,7 @@ fn applied(options: &WriteOptions, target: &Target<'_>, live: Option<&Value>, co
         manager: &options.manager,
         force: options.force,
     };
-    apply::apply(&where_to, live, config, jiff::Timestamp::now()).map_err(Status::from)
+    let object = apply::apply(&where_to, live, config, jiff::Timestamp::now()).map_err(Status::from)?;
+    strict(call, options)?;
+    Ok(object)
 }

@@ -250,6 +250,29 @@ async fn apply_merges_by_the_definitions_keys() {
 }
 
 #[tokio::test]
+async fn apply_tells_of_keys_that_stand_twice() {
+    let world = defined().await;
+    let text = "apiVersion: stable.example.com/v1\nkind: CronTab\nmetadata:\n  name: twice\nspec:\n  cronSpec: \"* * * * */5\"\n  \
+                replicas: 1\n  replicas: 2\n";
+    let path = |validation: &str| format!("{TABS}/twice?fieldManager=me&fieldValidation={validation}");
+    let refused = world.apply_yaml(&path("Strict"), text).await.expect(400);
+    assert_eq!(
+        refused["message"],
+        "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  line 8: key \"replicas\" \
+         already set in map"
+    );
+    let made = world.apply_yaml(&path("Ignore"), text).await.expect(201);
+    assert_eq!(made["spec"]["replicas"], 2);
+    let unknown = text.replace("  replicas: 1\n", "  other: 1\n");
+    let refused = world.apply_yaml(&path("Strict"), &unknown).await;
+    let message = refused.json()["message"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        message.ends_with(".spec.other: field not declared in schema"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn tables_and_selections_are_the_definitions() {
     let world = defined().await;
     for (name, color) in [("a", "red"), ("b", "blue")] {

@@ -119,6 +119,14 @@ impl World {
         .await
     }
 
+    /// Applies what a person has written.
+    pub(crate) async fn apply_yaml(&self, path: &str, text: &str) -> Answer {
+        let request = Request::patch(path)
+            .header("content-type", "application/apply-patch+yaml")
+            .body(Full::new(Bytes::from(text.to_owned())));
+        self.read(User::admin(), request.unwrap()).await
+    }
+
     /// Makes the default service account of a namespace, as a controller would.
     pub(crate) async fn default_account(&self, namespace: &str) {
         let account =
