@@ -13,6 +13,19 @@ pub(crate) fn to_json(conditions: &[Condition], updates: bool) -> Value {
     conditions.iter().map(|condition| one(condition, updates)).collect()
 }
 
+/// A patch of a pod's status that says why it is about to be deleted, so that its owner can tell that from a failure of
+/// its own; it fails when the pod is another one by now.
+pub(crate) fn disruption(uid: &str, reason: &str, message: &str) -> Value {
+    let condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": meta::time::now(),
+    });
+    json!({ "metadata": { "uid": uid }, "status": { "conditions": [condition] } })
+}
+
 fn one(condition: &Condition, updates: bool) -> Value {
     let time = |time: Option<Timestamp>| time.map(meta::time::format_seconds);
     let mut value = json!({

@@ -20,6 +20,7 @@ use crate::{Config, Error, machine};
 
 /// As kubelets do it: a lease of 40 s that is renewed every 10 s, the whole status every 5 min.
 const LEASE_SECONDS: i32 = 40;
+const KUBELET_PORT: u16 = 10250;
 const RENEW: Duration = Duration::from_secs(10);
 const REPORT: Duration = Duration::from_secs(300);
 pub(crate) const MAX_PODS: u32 = 250;
@@ -198,6 +199,8 @@ impl Reporter {
                 {"type": "Hostname", "address": self.name},
             ],
             "conditions": conditions(old, ready),
+            // Where a kubelet would be asked: the server leads it through the connection that the node opened.
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "nodeInfo": node_info(),
             "images": self.image_list(),
         })

@@ -6,8 +6,9 @@ use reconcile::{Next, Queue, Reconciler};
 use serde_json::json;
 
 use super::plan::{self, Leave};
+use crate::conditions;
 use crate::world::{BY_NODE, World};
-use crate::write::{Kind, Writer};
+use crate::write::{Kind, Patch, Writer};
 
 /// The taint manager; keys are pods.
 pub(crate) struct Evictor {
@@ -85,6 +86,13 @@ impl Reconciler for Evictor {
                     "TaintManagerEviction",
                     format!("Marking for deletion Pod {key}"),
                 );
+                let why = "Taint manager: deleting due to NoExecute taint";
+                let body = conditions::disruption(&pod.uid, "DeletionByTaintManager", why);
+                let marked = self.writer.patch_sub(&self.pod, key, "status", Patch::Strategic, &body);
+                match marked.await {
+                    Err(error) if !client::is_not_found(&error) => return Err(error),
+                    _ => {}
+                }
                 self.writer.delete(&self.pod, key, &pod.uid, json!({})).await?;
                 Ok(Next::Change)
             }

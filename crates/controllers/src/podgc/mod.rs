@@ -9,6 +9,7 @@ use reconcile::{Next, Queue, Reconciler};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::conditions;
 use crate::world::{BY_NODE, World};
 use crate::write::{Kind, Patch, Writer};
 
@@ -92,7 +93,8 @@ impl Reconciler for Controller {
             None => {}
         }
         if !pod.has_ended() && pod.node.is_some() {
-            let body = json!({ "metadata": { "uid": pod.uid }, "status": { "phase": "Failed" } });
+            let mut body = conditions::disruption(&pod.uid, "DeletionByPodGC", "PodGC: node no longer exists");
+            body["status"]["phase"] = "Failed".into();
             match self
                 .writer
                 .patch_sub(&self.pod, key, "status", Patch::Strategic, &body)

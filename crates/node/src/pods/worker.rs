@@ -339,7 +339,10 @@ impl Worker {
     }
 
     fn in_trouble(&mut self, reason: &'static str, message: String) -> Timestamp {
-        self.ctx.events.warning(&events::about(&self.pod), reason, message);
+        // Of a pod that is about to go nobody wants to know what it lacks.
+        if self.pod.metadata.deletion_timestamp.is_none() {
+            self.ctx.events.warning(&events::about(&self.pod), reason, message);
+        }
         let (failures, at) = self.trouble.entry(reason).or_insert((0, Timestamp::UNIX_EPOCH));
         // Quickly at first: what is missing is often on its way.
         let pause = Duration::from_millis(500) * 2u32.pow((*failures).min(7));
@@ -448,7 +451,7 @@ impl Worker {
             let pod = &self.pod.metadata;
             let message = format!(
                 "back-off {} restarting failed container={name} pod={}_{}({})",
-                go_duration(delay(observed.crashes.saturating_sub(2)).as_secs()),
+                meta::duration::format(delay(observed.crashes.saturating_sub(2)).unsigned_abs()),
                 pod.name.as_deref().unwrap_or_default(),
                 pod.namespace.as_deref().unwrap_or_default(),
                 pod.uid.as_deref().unwrap_or_default(),
@@ -553,12 +556,4 @@ pub(super) fn failed(ctx: &Context, pod: &Pod, observed: &mut Observed, containe
 /// A container of a pod by its name, of whatever sort.
 pub(crate) fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
     find_in(pod.spec.as_ref()?, name)
-}
-
-/// Seconds as Go prints them: `1m20s`.
-fn go_duration(seconds: i64) -> String {
-    match (seconds / 60, seconds % 60) {
-        (0, seconds) => format!("{seconds}s"),
-        (minutes, seconds) => format!("{minutes}m{seconds}s"),
-    }
 }

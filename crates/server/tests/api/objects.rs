@@ -1,6 +1,7 @@
 //! Each verb on objects: revisions, conflicts, patches, apply, deletion, pages, tables.
 
 use serde_json::{Value, json};
+use server::User;
 
 use crate::world::World;
 
@@ -321,4 +322,92 @@ async fn namespaces_go_in_order() {
     world.put("/api/v1/namespaces/n/finalize", &last).await.expect(200);
     world.get("/api/v1/namespaces/n").await.expect(404);
     world.delete("/api/v1/namespaces/default").await.expect(403);
+}
+
+#[tokio::test]
+async fn an_eviction_says_why_the_pod_goes() {
+    let world = World::new().await;
+    world.default_account("default").await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+        "spec": {"nodeName": "one", "containers": [{"name": "c", "image": "i"}]}});
+    let made = world.post(pods, &pod).await.expect(201);
+    let evict = async |uid: &Value| {
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web"},
+            "deleteOptions": {"preconditions": {"uid": uid}}});
+        world.post(&format!("{pods}/web/eviction"), &eviction).await
+    };
+    evict(&json!("another")).await.expect(409);
+    let untouched = world.get(&format!("{pods}/web")).await.expect(200);
+    assert_eq!(
+        untouched["metadata"]["resourceVersion"],
+        made["metadata"]["resourceVersion"]
+    );
+    evict(&made["metadata"]["uid"]).await.expect(201);
+    let pod = world.get(&format!("{pods}/web")).await.expect(200);
+    assert!(pod["metadata"]["deletionTimestamp"].is_string());
+    let conditions = pod["status"]["conditions"].as_array().unwrap();
+    let told = conditions
+        .iter()
+        .find(|condition| condition["type"] == "DisruptionTarget")
+        .unwrap();
+    assert_eq!(
+        (&told["status"], &told["reason"]),
+        (&json!("True"), &json!("EvictionByEvictionAPI"))
+    );
+}
+
+#[tokio::test]
+async fn questions_have_no_tables() {
+    let world = World::new().await;
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}});
+    let ask = async |accept: &str| {
+        let request = http::Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+            .header("content-type", "application/json")
+            .header("accept", accept)
+            .body(http_body_util::Full::new(bytes::Bytes::from(review.to_string())));
+        world.send(User::admin(), request.unwrap()).await.status().as_u16()
+    };
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    assert_eq!(ask(table).await, 406);
+    assert_eq!(ask(&format!("{table},application/json")).await, 201);
+}
+
+#[tokio::test]
+async fn events_of_both_groups_are_encoded_apart() {
+    let world = World::new().await;
+    let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "reason": "Seen",
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "a"}, "message": "what was seen",
+        "firstTimestamp": "2026-01-02T03:04:05Z", "type": "Normal"});
+    world
+        .post("/api/v1/namespaces/default/events", &event)
+        .await
+        .expect(201);
+    let accept = "application/vnd.kubernetes.protobuf";
+    let core = world
+        .get_as(User::admin(), "/api/v1/namespaces/default/events", accept)
+        .await;
+    let new = world
+        .get_as(
+            User::admin(),
+            "/apis/events.k8s.io/v1/namespaces/default/events",
+            accept,
+        )
+        .await;
+    for (answer, version, kind, field) in [
+        (core, "v1", "EventList", "message"),
+        (new, "events.k8s.io/v1", "EventList", "note"),
+    ] {
+        let (group, version) = version.rsplit_once('/').unwrap_or(("", version));
+        let kind = meta::GroupVersionKind {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        };
+        let shape = api::codec::Shape::builtin(kind).unwrap();
+        let content = api::codec::ContentType::Protobuf;
+        let list = api::codec::decode(&answer.bytes, content, &shape, api::codec::FieldValidation::Ignore).unwrap();
+        assert_eq!(list.value["items"][0][field], "what was seen");
+    }
 }

@@ -1,7 +1,7 @@
 //! Evictions: a deletion that disruption budgets may forbid for now.
 
 use http::StatusCode;
-use meta::{Status, labels};
+use meta::{Revision, Status, labels};
 use serde_json::{Value, json};
 use watch::Scope;
 
@@ -36,6 +36,11 @@ pub(super) async fn evict(call: &Call) -> Result<Answer, Status> {
     if needs_budget(&pod) {
         take_from_budget(call, &pod, options.dry_run).await?;
     }
+    if !options.dry_run {
+        let marked = mark(call, namespace, name, &options).await?;
+        // It was this that changed it meanwhile.
+        options.revision = options.revision.map(|_| marked.to_string());
+    }
     delete::one(call, &call.kind, namespace, name, &options).await?;
     let mut status = Status::success(None).to_value();
     status["code"] = json!(201);
@@ -43,6 +48,59 @@ pub(super) async fn evict(call: &Call) -> Result<Answer, Status> {
         code: StatusCode::CREATED,
         object: status,
     })
+}
+
+/// Says in the pod's status why it is about to go, so that its owner can tell it from a failure of its own.
+async fn mark(call: &Call, namespace: Option<&str>, name: &str, options: &DeleteOptions) -> Result<Revision, Status> {
+    let target = Target {
+        kind: &call.kind,
+        namespace,
+        name,
+        subresource: "status",
+        strategy: Strategy::Made,
+    };
+    let write = WriteOptions::internal(call, false);
+    let updated = update::change(call, &write, &target, |pod| {
+        let conflict = |what: &str, wanted: &str, found: &str| {
+            let why =
+                format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({found})");
+            Status::conflict(&call.kind.resource, name, why)
+        };
+        if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object::uid(pod)) {
+            return Err(conflict("UID", uid, object::uid(pod)));
+        }
+        let revision = text(pod, &["metadata", "resourceVersion"]);
+        if let Some(wanted) = options.revision.as_deref().filter(|wanted| *wanted != revision) {
+            return Err(conflict("ResourceVersion", wanted, revision));
+        }
+        Ok(Wanted::of(disrupted(pod)))
+    });
+    Ok(updated.await?.revision)
+}
+
+fn disrupted(pod: &Value) -> Value {
+    let mut marked = pod.clone();
+    let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let at = conditions
+        .iter()
+        .position(|condition| condition["type"] == "DisruptionTarget");
+    let since = at
+        .map(|at| conditions.remove(at))
+        .filter(|before| before["status"] == "True");
+    let since = since.map_or_else(
+        || meta::time::now().into(),
+        |before| before["lastTransitionTime"].clone(),
+    );
+    conditions.push(json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastProbeTime": null,
+        "lastTransitionTime": since,
+    }));
+    marked["status"]["conditions"] = conditions.into();
+    marked
 }
 
 /// A pod that has ended, or hasn't begun, disrupts nothing by going.
