@@ -16,6 +16,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::address::HostIp;
+use crate::pods::handler::HANDLERS;
 use crate::{Config, Error, machine};
 
 /// As kubelets do it: a lease of 40 s that is renewed every 10 s, the whole status every 5 min.
@@ -203,6 +204,7 @@ impl Reporter {
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "nodeInfo": node_info(),
             "images": self.image_list(),
+            "runtimeHandlers": HANDLERS.map(|name| json!({"name": name})),
         })
     }
 

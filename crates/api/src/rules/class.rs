@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use meta::{FieldError, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::check::Errors;
 use super::column::{self, boolean, integer, text};
@@ -115,16 +115,28 @@ impl Rules for RuntimeClass {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Errors::default();
         metadata::create(object, false, metadata::subdomain, &mut errors);
-        errors.form(&Path::new("handler"), object.text("handler"), form::dns_label);
+        errors.required_form(&Path::new("handler"), object.text("handler"), form::dns_label);
+        let limits = json!({ "limits": object.at("overhead").at("podFixed") });
+        pod::requirements(&limits, &Path::new("overhead"), &mut errors);
         let scheduling = Path::new("scheduling");
         let rules = object.at("scheduling");
         errors.labels(&scheduling.child("nodeSelector"), rules.at("nodeSelector"));
-        pod::tolerations(rules.list("tolerations"), &scheduling.child("tolerations"), &mut errors);
+        let (at, tolerations) = (scheduling.child("tolerations"), rules.list("tolerations"));
+        pod::tolerations(tolerations, &at, &mut errors);
+        let same_key = |a: &Value, b: &Value| {
+            let fields = ["key", "operator", "value", "effect"];
+            fields.iter().all(|name| a.text(name) == b.text(name))
+        };
+        for (index, toleration) in tolerations.iter().enumerate() {
+            if tolerations[..index].iter().any(|earlier| same_key(earlier, toleration)) {
+                errors.duplicate(&at.index(index), toleration.clone());
+            }
+        }
         errors.0
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = Errors::default();
+        let mut errors = Errors(self.validate_create(object));
         metadata::update(object, old, &mut errors);
         errors.fixed(&Path::new("handler"), object.at("handler"), old.at("handler"));
         errors.0

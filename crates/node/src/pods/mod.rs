@@ -2,6 +2,7 @@
 
 pub(crate) mod ephemeral;
 pub(crate) mod events;
+pub(crate) mod handler;
 mod hooks;
 pub(crate) mod observed;
 mod plan;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::Context;
 use super::ephemeral::{self, find_in};
 use super::events;
+use super::handler;
 use super::observed::{Observed, Run, RunState, Waiting, World, delay};
 use super::plan::{Step, phase, plan};
 use super::publish::Publisher;
@@ -327,8 +328,9 @@ impl Worker {
         Ok(self.volumes.as_ref().and_then(|volumes| volumes.refresh_at))
     }
 
-    async fn sandbox(&mut self, spec: &PodSpec) -> Result<(), crate::slots::SlotError> {
+    async fn sandbox(&mut self, spec: &PodSpec) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if self.slot.is_none() {
+            handler::check(&self.ctx.client, spec).await?;
             self.slot = Some(self.ctx.slots.claim(&self.pod, spec).await?);
         }
         let address = self.slot.as_ref().and_then(|slot| slot.address);

@@ -125,3 +125,37 @@ async fn an_unknown_plugin_keeps_the_server_from_starting() {
         Some("disable-admission-plugins plugin \"Nonsense\" is unknown")
     );
 }
+
+#[tokio::test]
+async fn a_runtime_class_adds_its_overhead_and_its_nodes() {
+    let world = ready().await;
+    let classes = "/apis/node.k8s.io/v1/runtimeclasses";
+    let mut wanted = pod("a");
+    wanted["spec"]["runtimeClassName"] = json!("heavy");
+    let refused = world.post(PODS, &wanted).await.expect(403);
+    let told = r#"pods "a" is forbidden: pod rejected: RuntimeClass "heavy" not found"#;
+    assert_eq!(refused["message"], told);
+    let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "heavy"},
+        "handler": "runc", "overhead": {"podFixed": {"cpu": "100m", "memory": "64Mi"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm", "operator": "Exists"}]}});
+    world.post(classes, &class).await.expect(201);
+    let made = world.post(PODS, &wanted).await.expect(201);
+    let spec = &made["spec"];
+    assert_eq!(spec["overhead"], json!({"cpu": "100m", "memory": "64Mi"}));
+    assert_eq!(spec["nodeSelector"], json!({"vm": "yes"}));
+    let vm = json!({"key": "vm", "operator": "Exists"});
+    assert!(spec["tolerations"].as_array().unwrap().contains(&vm), "{spec}");
+    let mut other = pod("b");
+    other["spec"]["runtimeClassName"] = json!("heavy");
+    other["spec"]["overhead"] = json!({"cpu": "1"});
+    world.post(PODS, &other).await.expect(403);
+    let changed = json!({"handler": "another"});
+    let refused = world
+        .patch("merge-patch+json", &format!("{classes}/heavy"), &changed)
+        .await;
+    let causes = refused.expect(422)["details"]["causes"].clone();
+    assert_eq!(causes[0]["field"], "handler");
+    world.delete(&format!("{classes}/heavy")).await.expect(200);
+    other["spec"].as_object_mut().unwrap().remove("overhead");
+    world.post(PODS, &other).await.expect(403);
+}

@@ -15,7 +15,7 @@ use super::view::{Edit as _, View as _};
 use super::{Column, Rules, metadata, resources, strategy};
 
 pub(crate) use defaults::{VOLUME_DEFAULTS, template as default_template};
-pub(crate) use validate::{PodForm, host_path, node_selector, template, tolerations};
+pub(crate) use validate::{PodForm, host_path, node_selector, requirements, template, tolerations};
 
 /// The rules of `pods`.
 pub(crate) struct Pod;

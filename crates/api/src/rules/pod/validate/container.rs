@@ -344,7 +344,7 @@ fn devices(container: &Value, volumes: &Volumes<'_>, at: &Path<'_>, errors: &mut
 }
 
 /// Checks limits and requests, and that no request exceeds its limit.
-fn requirements(owner: &Value, at: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn requirements(owner: &Value, at: &Path<'_>, errors: &mut Errors) {
     requirements_named(owner, at, resource_name, errors);
 }
 

@@ -15,6 +15,7 @@ use crate::rules::check::{Errors, Form};
 use crate::rules::view::View as _;
 use crate::rules::{form, metadata};
 
+pub(crate) use container::requirements;
 pub(crate) use scheduling::{node_selector, tolerations};
 pub(crate) use volume::host_path;
 
