@@ -166,6 +166,9 @@ pub struct SettingsArgs {
     /// Settings of admission plug-ins: a file with an AdmissionConfiguration, as Kubernetes has it.
     #[arg(long, value_name = "FILE")]
     pub admission_control_config_file: Option<PathBuf>,
+    /// The audit log.
+    #[command(flatten)]
+    pub audit: crate::audit::AuditArgs,
 }
 
 /// What to do with tokens.

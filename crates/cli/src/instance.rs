@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::args::SettingsArgs;
+use crate::audit::AuditFiles;
 use crate::process::Role;
 
 /// Where all instances of this machine say that they are there, so that a clash can be named.
@@ -78,6 +79,9 @@ pub struct Settings {
     /// The file with the settings of admission plug-ins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission_file: Option<PathBuf>,
+    /// What is written into the audit log, and where that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditFiles>,
 }
 
 fn one() -> u8 {
@@ -190,6 +194,7 @@ impl Instance {
             settings.certificate_seconds = time.as_secs();
         }
         settings.take_admission(given)?;
+        settings.audit = AuditFiles::of(settings.audit.take(), &given.audit)?;
         if let Some(listen) = given.listen {
             settings.listen = listen;
             if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
@@ -335,6 +340,7 @@ impl Settings {
             enable_admission: Vec::new(),
             disable_admission: Vec::new(),
             admission_file: None,
+            audit: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! or the node; how those two are started as processes is the binary's business.
 
 pub mod args;
+pub mod audit;
 pub mod build;
 pub mod demo;
 pub mod down;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cli::args::SettingsArgs;
+use cli::audit::AuditFiles;
 use cli::process::{Role, one_line};
 use cli::{Instance, Settings};
 use controllers::SigningKey;
-use server::{Config, Server, User, kubeconfig};
+use server::{AuditPolicy, AuditSettings, Config, LogSettings, Server, User, WebhookSettings, kubeconfig};
 use store::Store;
 use store::embedded::{Embedded, Options};
 use tokio::net::TcpListener;
@@ -77,7 +78,36 @@ fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
             .load(file)
             .with_context(|| format!("--admission-control-config-file {}", file.display()))?;
     }
+    if let Some(files) = &settings.audit {
+        config.audit = audit(files)?;
+    }
     Ok(config)
+}
+
+fn audit(files: &AuditFiles) -> anyhow::Result<AuditSettings> {
+    let mut audit = AuditSettings::default();
+    if let Some(file) = &files.policy {
+        let given = || format!("--audit-policy-file {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(given)?;
+        audit.policy = Some(
+            AuditPolicy::parse(&text)
+                .map_err(anyhow::Error::msg)
+                .with_context(given)?,
+        );
+    }
+    audit.log = files.log.clone().map(|path| LogSettings {
+        max_age: files.max_age,
+        max_backups: files.max_backups,
+        max_size: if files.max_size == 0 { 100 } else { files.max_size },
+        ..LogSettings::new(path)
+    });
+    if let Some(file) = &files.webhook {
+        let webhook = WebhookSettings::load(file).map_err(anyhow::Error::msg);
+        let mut webhook = webhook.with_context(|| format!("--audit-webhook-config-file {}", file.display()))?;
+        webhook.max_wait = files.max_wait_ms.map_or(webhook.max_wait, Duration::from_millis);
+        audit.webhook = Some(webhook);
+    }
+    Ok(audit)
 }
 
 fn write_credentials(instance: &Instance, settings: &Settings, server: &Server) -> anyhow::Result<()> {

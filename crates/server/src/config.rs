@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::admission::AdmissionSettings;
+use crate::audit::AuditSettings;
 
 /// A server's settings. [`Config::new`] has the defaults; change what differs.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub event_ttl: Duration,
     /// Which admission plug-ins run, and what they are told.
     pub admission: AdmissionSettings,
+    /// What is written into the audit log.
+    pub audit: AuditSettings,
 }
 
 impl Config {
@@ -48,6 +51,7 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             event_ttl: Duration::from_secs(3600),
             admission: AdmissionSettings::default(),
+            audit: AuditSettings::default(),
         }
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) stopping: CancellationToken,
     pub(crate) extensions: crate::extensions::Extensions,
     pub(crate) fairness: crate::fairness::Fairness,
+    /// None when nothing is written down.
+    pub(crate) audit: Option<Arc<crate::audit::Audit>>,
     policy: ArcSwap<Policy>,
     pods: node::Pods,
     rbac: [Arc<Cache>; 4],
@@ -48,6 +50,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) async fn open(config: Config, store: Arc<dyn Store>) -> Result<Core, Error> {
         let admission = Chain::builtin(&config.admission)?;
+        let audit = crate::audit::Audit::open(&config.audit)?;
         let pki = Pki::open(&config)?;
         let hub = Hub::start(Arc::clone(&store)).await?;
         let kinds = Kinds::open(Catalog::builtin(), &hub).await?;
@@ -77,6 +80,7 @@ impl Core {
             stopping: CancellationToken::new(),
             extensions: crate::extensions::Extensions::default(),
             fairness: crate::fairness::Fairness::default(),
+            audit,
             policy: ArcSwap::default(),
             pods,
             rbac,

@@ -11,6 +11,17 @@ pub enum Error {
     /// The settings of admission can't be used.
     #[error(transparent)]
     Admission(#[from] crate::admission::SettingsError),
+    /// The audit log can't be opened.
+    #[error("opening the audit log {path}")]
+    AuditLog {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Audit events can't be sent where they should be.
+    #[error("the audit webhook: {0}")]
+    AuditWebhook(String),
     /// The store can't be read.
     #[error("reading the store")]
     Watch(#[from] watch::Error),

@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use meta::Status;
 use parking_lot::Mutex;
 
+use crate::audit::Trail;
 use crate::authz::{self, Attributes, Decision};
 use crate::core::Core;
 use crate::http::Body;
@@ -25,6 +26,8 @@ use crate::{authn, endpoints, mounted};
 
 /// No body is larger.
 const MAX_BODY: usize = 3 * 1024 * 1024;
+/// No name that a client gives its request is longer.
+const MAX_AUDIT_ID: usize = 64;
 
 /// How it is known who makes a request.
 pub(crate) enum Identity {
@@ -32,6 +35,16 @@ pub(crate) enum Identity {
     Network(Option<PeerCertificate>),
     /// By the one who holds the in-process service.
     InProcess(Arc<User>),
+}
+
+/// A request, and what its line and headers say.
+struct Asked {
+    parts: Parts,
+    query: Query,
+    info: RequestInfo,
+    body: Incoming,
+    wanted: Wanted,
+    audit_id: String,
 }
 
 /// Answers a request.
@@ -53,10 +66,17 @@ pub(crate) async fn handle(core: Arc<Core>, parts: Parts, body: Incoming, identi
     let _running = core_of_metrics.metrics.request();
     let mut wanted = negotiate::accept(&parts.headers, Forms::All).unwrap_or(Wanted::JSON);
     wanted.pretty |= query.flag("pretty");
-    let answered = run(core, parts, query, info, body, identity, wanted).await;
-    let mut response = answered.unwrap_or_else(|status| answer::of_status(&status, wanted));
-    let id = uuid::Uuid::new_v4().to_string();
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    let audit_id = audit_id(&parts);
+    let asked = Asked {
+        parts,
+        query,
+        info,
+        body,
+        wanted,
+        audit_id: audit_id.clone(),
+    };
+    let mut response = identified(core, asked, identity).await;
+    if let Ok(id) = HeaderValue::from_str(&audit_id) {
         response.headers_mut().insert("audit-id", id);
     }
     core_of_metrics
@@ -65,28 +85,51 @@ pub(crate) async fn handle(core: Arc<Core>, parts: Parts, body: Incoming, identi
     response
 }
 
-async fn run(
-    core: Arc<Core>,
-    parts: Parts,
-    query: Query,
-    info: RequestInfo,
-    body: Incoming,
-    identity: Identity,
-    wanted: Wanted,
-) -> Result<Response<Body>, Status> {
-    let mut user = match identity {
-        Identity::InProcess(user) => (*user).clone(),
-        Identity::Network(peer) => authn::authenticate(&core, &parts.headers, peer.as_ref()).await?,
-    };
-    if let Some(other) = authn::impersonation::requested(&core, &user, &parts.headers)? {
-        user = other;
+/// The name of the request in the audit log: what the client gave it, or a new one.
+fn audit_id(parts: &Parts) -> String {
+    let given = parts.headers.get("audit-id").and_then(|value| value.to_str().ok());
+    match given.filter(|id| !id.is_empty() && id.len() <= MAX_AUDIT_ID) {
+        Some(id) => id.to_owned(),
+        None => uuid::Uuid::new_v4().to_string(),
     }
-    let asked = Attributes::of(&user, &info, query.get("fieldSelector").unwrap_or_default());
-    let place = match core.fairness.enter(&core, &asked, &info, &query).await {
+}
+
+/// Finds out who asks, and begins the trail of the request for the audit log.
+async fn identified(core: Arc<Core>, asked: Asked, identity: Identity) -> Response<Body> {
+    let wanted = asked.wanted;
+    let user = match identity {
+        Identity::InProcess(user) => Ok((*user).clone()),
+        Identity::Network(peer) => authn::authenticate(&core, &asked.parts.headers, peer.as_ref()).await,
+    };
+    let trail = core.audit.as_ref().and_then(|audit| {
+        let user = user.as_ref().ok();
+        audit.begin(user, &asked.parts, &asked.info, &asked.query, &asked.audit_id)
+    });
+    let answered = match user {
+        Ok(user) => run(core, user, asked, trail.clone()).await,
+        Err(status) => Err(status),
+    };
+    let response = answered.unwrap_or_else(|status| answer::of_status(&status, wanted));
+    match trail {
+        Some(trail) => trail.answered(response).await,
+        None => response,
+    }
+}
+
+async fn run(core: Arc<Core>, mut user: User, asked: Asked, trail: Option<Trail>) -> Result<Response<Body>, Status> {
+    if let Some(other) = authn::impersonation::requested(&core, &user, &asked.parts.headers)? {
+        user = other;
+        if let Some(trail) = &trail {
+            trail.impersonate(&user);
+        }
+    }
+    let wanted = asked.wanted;
+    let attributes = Attributes::of(&user, &asked.info, asked.query.get("fieldSelector").unwrap_or_default());
+    let place = match core.fairness.enter(&core, &attributes, &asked.info, &asked.query).await {
         Ok(place) => place,
         Err(too_many) => return Ok(too_many.response()),
     };
-    let answered = serve(core, user, parts, query, info, body).await;
+    let answered = serve(core, user, asked, trail).await;
     let mut response = answered.unwrap_or_else(|status| answer::of_status(&status, wanted));
     if let Some(place) = place {
         place.mark(response.headers_mut());
@@ -95,33 +138,39 @@ async fn run(
 }
 
 /// Answers a request whose turn it is.
-async fn serve(
-    core: Arc<Core>,
-    user: User,
-    mut parts: Parts,
-    query: Query,
-    info: RequestInfo,
-    body: Incoming,
-) -> Result<Response<Body>, Status> {
-    authorize(&core, &user, &info, &query).await?;
-    let Some(path) = info.resource.clone() else {
-        return endpoints::serve(&core, &user, &mut parts, &query, &info).await;
+async fn serve(core: Arc<Core>, user: User, mut asked: Asked, trail: Option<Trail>) -> Result<Response<Body>, Status> {
+    authorize(&core, &user, &asked.info, &asked.query, trail.as_ref()).await?;
+    let Some(path) = asked.info.resource.clone() else {
+        return endpoints::serve(&core, &user, &mut asked.parts, &asked.query, &asked.info).await;
     };
-    resource(core, user, parts, query, info, path, body).await
+    resource(core, user, asked, path, trail).await
 }
 
-async fn authorize(core: &Core, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
-    let fields = query.get("fieldSelector").unwrap_or_default();
-    let attributes = Attributes::of(user, info, fields);
+async fn authorize(
+    core: &Core,
+    user: &User,
+    info: &RequestInfo,
+    query: &Query,
+    trail: Option<&Trail>,
+) -> Result<(), Status> {
+    let attributes = Attributes::of(user, info, query.get("fieldSelector").unwrap_or_default());
     let mut decision = core.decide(&attributes);
     if user.node().is_some() && matches!(decision, Decision::NoOpinion(_)) {
         // The pod by which the node may do this can be newer than the cache.
         core.hub.fresh().await.map_err(crate::status::of_watch)?;
         decision = core.decide(&attributes);
     }
-    match decision {
+    let (told, why) = match &decision {
+        Decision::Allow(why) => ("allow", why),
+        Decision::NoOpinion(why) => ("forbid", why),
+    };
+    if let Some(trail) = trail {
+        trail.annotate("authorization.k8s.io/decision", told);
+        trail.annotate("authorization.k8s.io/reason", why);
+    }
+    match &decision {
         Decision::Allow(_) => Ok(()),
-        Decision::NoOpinion(why) => Err(authz::forbidden(&attributes, &why)),
+        Decision::NoOpinion(why) => Err(authz::forbidden(&attributes, why)),
     }
 }
 
@@ -138,12 +187,17 @@ fn forms(kind: &Kind, subresource: Option<&str>) -> Forms {
 async fn resource(
     core: Arc<Core>,
     user: User,
-    parts: Parts,
-    query: Query,
-    info: RequestInfo,
+    asked: Asked,
     path: ResourcePath,
-    body: Incoming,
+    trail: Option<Trail>,
 ) -> Result<Response<Body>, Status> {
+    let Asked {
+        parts,
+        query,
+        info,
+        body,
+        ..
+    } = asked;
     let Some(kind) = core.kinds.find(&path.group, &path.version, &path.resource) else {
         return Ok(endpoints::not_found());
     };
@@ -154,6 +208,9 @@ async fn resource(
         Method::GET | Method::HEAD => (Bytes::new(), None),
         _ => (read(body).await?, None),
     };
+    if let Some(trail) = &trail {
+        trail.sent(&body, &parts.headers);
+    }
     let call = Call {
         core,
         user,
@@ -168,6 +225,7 @@ async fn resource(
         body,
         unread: Mutex::new(unread),
         warnings: Mutex::default(),
+        trail,
         extensions: Mutex::new(parts.extensions),
     };
     if let Some(text) = call.kind.row.custom.as_ref().and_then(|custom| custom.deprecation()) {

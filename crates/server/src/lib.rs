@@ -7,6 +7,7 @@
 
 mod admission;
 mod allocate;
+mod audit;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -35,6 +36,7 @@ mod wire;
 
 pub use self::http::Body;
 pub use admission::{AdmissionSettings, EventLimit, EventLimitBy, PodSecuritySettings, SettingsError};
+pub use audit::{AuditSettings, Level, LogSettings, Policy as AuditPolicy, Stage, WebhookSettings};
 pub use config::Config;
 pub use error::Error;
 pub use mounted::{Answer, Mounted};

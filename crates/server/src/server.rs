@@ -34,6 +34,10 @@ impl Server {
         fairness::follow(&core).await?;
         tokio::spawn(Arc::clone(&core).follow_policy());
         admission::follow(&core);
+        if let Some(audit) = core.audit.clone() {
+            let core = Arc::clone(&core);
+            tokio::spawn(async move { audit.run(&core).await });
+        }
         core.set_ready();
         Ok(Server { core })
     }

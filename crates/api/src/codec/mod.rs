@@ -171,6 +171,26 @@ pub fn decode_sparse(
     read_body(bytes, content, shape, validation, true)
 }
 
+/// Reads a body of whatever kind it says that it is, for those who only look at it: nothing is checked, left out or added.
+/// None when it can't be read.
+#[must_use]
+pub fn decode_any(bytes: &[u8], content: ContentType) -> Option<Value> {
+    match content {
+        ContentType::Json => serde_json::from_slice(bytes).ok(),
+        ContentType::Yaml => yaml::parse(bytes).ok(),
+        ContentType::Protobuf => {
+            let (api_version, kind) = protobuf::kind_of(bytes)?;
+            let group_version = GroupVersion::parse(&api_version).ok()?;
+            let ty = builtin_type(&group_version.with_kind(kind.as_str()))?;
+            let (_, mut value) = protobuf::decode(Schema::builtin(), ty, bytes).ok()?;
+            let object = value.as_object_mut()?;
+            object.insert("apiVersion".to_owned(), api_version.into());
+            object.insert("kind".to_owned(), kind.into());
+            Some(value)
+        }
+    }
+}
+
 /// Brings a tree into the same form as [`decode`] does: what a patch has made of an object.
 ///
 /// # Errors

@@ -21,6 +21,15 @@ use crate::object::text;
 use place::To;
 use pool::Pool;
 
+/// How the server shows who it is, where that is wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Credentials {
+    /// A certificate and its key, PEM.
+    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// A bearer token.
+    pub(crate) token: Option<String>,
+}
+
 /// Where a webhook is, and how it is called: a `clientConfig`, compiled.
 pub(crate) struct Endpoint {
     to: To,
@@ -31,6 +40,11 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Compiles a `clientConfig`.
     pub(crate) fn compile(config: &Value) -> Result<Endpoint, String> {
+        Endpoint::compile_with(config, &Credentials::default())
+    }
+
+    /// The same for a service that wants to know who calls.
+    pub(crate) fn compile_with(config: &Value, credentials: &Credentials) -> Result<Endpoint, String> {
         let service = &config["service"];
         let (to, path) = if service.is_object() {
             let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok());
@@ -52,7 +66,7 @@ impl Endpoint {
             format!("/{path}")
         };
         Ok(Endpoint {
-            pool: Pool::new(tls::config(&bundle)?, &to.server_name()),
+            pool: Pool::new(tls::config(&bundle, credentials)?, &to.server_name(), credentials)?,
             to,
             path,
         })

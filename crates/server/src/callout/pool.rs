@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
+use super::Credentials;
 use super::tls::Secure;
 use crate::core::Core;
 use crate::rest::sub::proxy::place::{Place, Way};
@@ -30,15 +31,25 @@ type Sender = SendRequest<Full<Bytes>>;
 /// The connections to a webhook.
 pub(super) struct Pool {
     secure: Secure,
+    authorization: Option<HeaderValue>,
     idle: Mutex<HashMap<String, Vec<(Instant, Sender)>>>,
 }
 
 impl Pool {
-    pub(super) fn new(config: std::sync::Arc<rustls::ClientConfig>, server_name: &str) -> Pool {
-        Pool {
+    pub(super) fn new(
+        config: std::sync::Arc<rustls::ClientConfig>,
+        server_name: &str,
+        credentials: &Credentials,
+    ) -> Result<Pool, String> {
+        let token = credentials.token.as_ref();
+        let authorization = token
+            .map(|token| HeaderValue::from_str(&format!("Bearer {token}")))
+            .transpose();
+        Ok(Pool {
             secure: Secure::new(config, server_name),
+            authorization: authorization.map_err(|_| "token: can't be sent in a header".to_owned())?,
             idle: Mutex::default(),
-        }
+        })
     }
 
     /// Sends a request to a place. A kept connection that the other side has closed meanwhile is replaced.
@@ -55,7 +66,7 @@ impl Pool {
             if kept.ready().await.is_err() {
                 continue;
             }
-            match exchange(&mut kept, host, uri, body.clone()).await {
+            match self.exchange(&mut kept, host, uri, body.clone()).await {
                 Ok(answer) => {
                     self.keep(at, kept);
                     return Ok(answer);
@@ -65,7 +76,7 @@ impl Pool {
             }
         }
         let mut fresh = self.connect(core, place).await?;
-        match exchange(&mut fresh, host, uri, body).await {
+        match self.exchange(&mut fresh, host, uri, body).await {
             Ok(answer) => {
                 self.keep(at, fresh);
                 Ok(answer)
@@ -126,33 +137,42 @@ impl Pool {
         });
         Ok(sender)
     }
+
+    async fn exchange(
+        &self,
+        sender: &mut Sender,
+        host: &str,
+        uri: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Broken> {
+        let mut request = Request::post(uri)
+            .header(HOST, host)
+            .header(ACCEPT, "application/json, */*")
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, "kube-apiserver-admission")
+            .body(Full::new(body))
+            .map_err(|error| Broken::Told(error.to_string()))?;
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        let answer = sender.send_request(request).await.map_err(|error| {
+            if error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
+                Broken::Closed
+            } else {
+                Broken::Told(error.to_string())
+            }
+        })?;
+        let code = answer.status();
+        let collected = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let bytes = collected.map_err(|error| Broken::Told(error.to_string()))?.to_bytes();
+        Ok((code, bytes))
+    }
 }
 
 enum Broken {
     /// Before anything was answered.
     Closed,
     Told(String),
-}
-
-async fn exchange(sender: &mut Sender, host: &str, uri: &str, body: Bytes) -> Result<(StatusCode, Bytes), Broken> {
-    let request = Request::post(uri)
-        .header(HOST, host)
-        .header(ACCEPT, "application/json, */*")
-        .header(CONTENT_TYPE, "application/json")
-        .header(USER_AGENT, "kube-apiserver-admission")
-        .body(Full::new(body))
-        .map_err(|error| Broken::Told(error.to_string()))?;
-    let answer = sender.send_request(request).await.map_err(|error| {
-        if error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
-            Broken::Closed
-        } else {
-            Broken::Told(error.to_string())
-        }
-    })?;
-    let code = answer.status();
-    let collected = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    let bytes = collected.map_err(|error| Broken::Told(error.to_string()))?.to_bytes();
-    Ok((code, bytes))
 }
 
 fn dial(place: &Place, error: &std::io::Error) -> String {

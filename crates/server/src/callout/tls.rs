@@ -8,10 +8,12 @@ use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::Credentials;
 
 /// The way to secure a connection to one name.
 pub(super) struct Secure {
@@ -34,7 +36,7 @@ impl Secure {
 }
 
 /// The configuration that trusts a bundle of PEM certificates; without one, those that the machine trusts.
-pub(super) fn config(bundle: &[u8]) -> Result<Arc<ClientConfig>, String> {
+pub(super) fn config(bundle: &[u8], credentials: &Credentials) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     let mut pinned = Vec::new();
@@ -66,12 +68,21 @@ pub(super) fn config(bundle: &[u8]) -> Result<Arc<ClientConfig>, String> {
             provider: Arc::clone(&provider),
         })
     };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &credentials.identity {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+            let chain = chain.map_err(|error| format!("client-certificate: {error}"))?;
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("client-key: {error}"))?;
+            let config = config.with_client_auth_cert(chain, key);
+            config.map_err(|error| format!("client-certificate: {error}"))?
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

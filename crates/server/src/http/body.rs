@@ -24,6 +24,11 @@ enum Kind {
     Pieces(Box<dyn Iterator<Item = Bytes> + Send>),
     Stream(Pin<Box<dyn Stream<Item = Piece> + Send>>),
     Foreign(hyper::body::Incoming),
+    /// With something that ends when the body does.
+    Held {
+        body: Box<Body>,
+        _held: Box<dyn Send>,
+    },
 }
 
 impl Body {
@@ -51,6 +56,14 @@ impl Body {
     pub(crate) fn foreign(body: hyper::body::Incoming) -> Body {
         Body(Kind::Foreign(body))
     }
+
+    /// The same body, with something that is dropped when it is.
+    pub(crate) fn until_dropped(self, held: impl Send + 'static) -> Body {
+        Body(Kind::Held {
+            body: Box::new(self),
+            _held: Box::new(held),
+        })
+    }
 }
 
 impl http_body::Body for Body {
@@ -69,16 +82,22 @@ impl http_body::Body for Body {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
             }
+            Kind::Held { body, .. } => Pin::new(body.as_mut()).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Full(None))
+        match &self.0 {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Held { body, .. } => body.is_end_stream(),
+            _ => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Held { body, .. } => body.size_hint(),
             _ => SizeHint::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ const MAX_STREAMS: u32 = 2_000;
 /// The certificate that a client showed, verified against the CA.
 #[derive(Clone)]
 pub(crate) struct PeerCertificate(Arc<Peer>);
+
+/// The other end of the connection.
+#[derive(Clone, Copy)]
+pub(crate) struct PeerAddress(pub(crate) SocketAddr);
 
 struct Peer {
     certificate: CertificateDer<'static>,
@@ -84,6 +89,7 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let _ = stream.set_nodelay(true);
+    let address = stream.peer_addr().ok().map(PeerAddress);
     let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
@@ -100,6 +106,9 @@ where
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
+        }
+        if let Some(address) = address {
+            request.extensions_mut().insert(address);
         }
         let answer = handler(request);
         async move { Ok::<_, Infallible>(answer.await) }

@@ -30,6 +30,7 @@ use http::{Extensions, HeaderMap, Method, Uri};
 use meta::Status;
 use parking_lot::Mutex;
 
+use crate::audit::Trail;
 use crate::core::Core;
 use crate::http::body::Incoming;
 use crate::http::negotiate::Wanted;
@@ -56,6 +57,8 @@ pub(crate) struct Call {
     /// The body of a request that is passed on: it is not read here.
     pub(crate) unread: Mutex<Option<Incoming>>,
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// What the audit log is told of the request.
+    pub(crate) trail: Option<Trail>,
     /// What the connection left with the request: the way to upgrade it.
     pub(crate) extensions: Mutex<Extensions>,
 }
@@ -82,8 +85,10 @@ impl Call {
     }
 
     /// Notes something for the audit log.
-    pub(crate) fn annotate(&self, key: String, value: &str) {
-        tracing::debug!(target: "audit", %key, %value, path = self.uri.path(), "an annotation");
+    pub(crate) fn annotate(&self, key: &str, value: &str) {
+        if let Some(trail) = &self.trail {
+            trail.annotate(key, value);
+        }
     }
 
     /// Tells the client something in a `Warning` header.

@@ -5,6 +5,7 @@
 #![recursion_limit = "256"]
 
 mod access;
+mod audit;
 mod conversion;
 mod custom;
 mod fairness;

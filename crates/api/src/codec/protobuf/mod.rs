@@ -130,6 +130,14 @@ pub fn decode(schema: &Schema, ty: TypeId, bytes: &[u8]) -> Result<((String, Str
     Ok(((api_version, kind), value))
 }
 
+/// What the envelope of a whole body says of it: apiVersion and kind.
+#[must_use]
+pub fn kind_of(bytes: &[u8]) -> Option<(String, String)> {
+    decode::envelope(bytes)
+        .ok()
+        .map(|(api_version, kind, _)| (api_version, kind))
+}
+
 /// Reads a message without envelope.
 ///
 /// # Errors

@@ -53,9 +53,7 @@ impl Policies {
         }
         if !found.failures.is_empty() {
             found.failures.truncate(MOST_FAILURES);
-            review
-                .call
-                .annotate(FAILURES.to_owned(), &json!(found.failures).to_string());
+            review.call.annotate(FAILURES, &json!(found.failures).to_string());
         }
         match found.denied.into_iter().next() {
             Some(denied) => Err(refusal(review, denied)),
@@ -113,7 +111,7 @@ async fn judge(policy: &Policy, review: &Review<'_>, object: Option<&Value>, fou
     for (key, values) in annotations {
         review
             .call
-            .annotate(format!("{}/{key}", policy.name), &values.join(", "));
+            .annotate(&format!("{}/{key}", policy.name), &values.join(", "));
     }
     Ok(())
 }

@@ -173,7 +173,7 @@ async fn ask(
     let answer = answer.map_err(|why| Refusal::Failed(format!("failed to call webhook: {why}")))?;
     let verdict = verdict(&answer, &uid, mutating).map_err(Refusal::Failed)?;
     for (key, value) in &verdict.annotations {
-        review.call.annotate(format!("{}/{key}", hook.name), value);
+        review.call.annotate(&format!("{}/{key}", hook.name), value);
     }
     for warning in &verdict.warnings {
         review.call.warn(warning.clone());
