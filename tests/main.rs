@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 #![allow(clippy::large_futures, reason = "there is one of each")]
 
+mod building;
 mod disk;
 mod first_light;
 mod house;
@@ -11,6 +12,9 @@ mod instances;
 mod interruptions;
 mod outage;
 mod preconditions;
+#[path = "../crates/image/tests/registry/mod.rs"]
+#[allow(dead_code, reason = "the pulls' own tests need more of it")]
+mod registry;
 mod rolling;
 mod rounds;
 mod stage;

@@ -1,6 +1,6 @@
 //! `gantry image`: what is done with the images of this machine.
 
-mod transfer;
+pub(crate) mod transfer;
 
 use std::io::IsTerminal as _;
 use std::path::Path;

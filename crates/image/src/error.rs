@@ -30,8 +30,8 @@ pub enum Error {
         /// What it said, and about what.
         reason: String,
     },
-    /// The registry can't be reached, or breaks off.
-    #[error("talking to registry {host}: {reason}")]
+    /// The registry, or where a file is downloaded from, can't be reached or breaks off.
+    #[error("talking to {host}: {reason}")]
     Network {
         /// Which one.
         host: String,

@@ -29,7 +29,7 @@ pub use layer::Layer;
 pub use pull::{LayerState, Pulled, Quiet, Transfer, TransferOptions, TransferProgress};
 pub use push::Pushed;
 pub use reference::{InvalidReference, Reference};
-pub use remote::{Cluster, Credential, Hosts, Keyring};
+pub use remote::{Cluster, Credential, Hosts, Keyring, download};
 pub use remove::{InUse, Removed};
 pub use repository::{Refused, Repository, Stored, Upload};
 pub use spec::{Descriptor, History, ImageConfig, Manifest, Platform, RootFs, RunConfig, host_platform};

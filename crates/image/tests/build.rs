@@ -2,6 +2,7 @@
 //! writes, `NAME=CONTENT`, into the upper directory.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may panic")]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -15,6 +16,10 @@ use image::{Error, Event, Failure, Host, Image, Job, Options, Progress, Source, 
 struct Machine {
     jobs: Mutex<Vec<Job>>,
     events: Mutex<Vec<String>>,
+    /// The images that were to be pulled.
+    asked_for: Mutex<Vec<String>>,
+    /// What every pull brings: an image of this store.
+    registry: Mutex<Option<(Store, String)>>,
 }
 
 impl Host for Machine {
@@ -40,8 +45,14 @@ impl Host for Machine {
         Ok(Some(1_000_000_000))
     }
 
-    fn pull(&self, _: &str) -> Result<bool, Failure> {
-        Ok(false)
+    fn pull(&self, name: &str, output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Failure> {
+        output(Stream::Err, b"asked\n");
+        self.asked_for.lock().unwrap().push(name.to_string());
+        let registry = self.registry.lock().unwrap();
+        let nowhere = || Failure(format!("{name} is nowhere"));
+        let (store, from) = registry.as_ref().ok_or_else(nowhere)?;
+        let tagged = store.tag(from, &name.parse().unwrap());
+        tagged.map_err(|error| Failure(error.to_string()))
     }
 
     fn cancelled(&self) -> bool {
@@ -510,6 +521,38 @@ fn named_contexts_and_arguments() {
         "{}",
         site.events()
     );
+}
+
+#[test]
+fn images_that_are_not_here_are_pulled_once() {
+    let site = Site::new(&[]);
+    site.build("FROM scratch\nRUN /old=1\n");
+    *site.machine.registry.lock().unwrap() = Some((site.store.clone(), "x".to_string()));
+    let text = "FROM base AS a\nFROM base AS b\nFROM base\nCOPY --from=a /old /a\nCOPY --from=b /old /b\n\
+                COPY --from=other /old /c\n";
+    let image = site.build(text);
+    assert_eq!(read(&image, "c").as_deref(), Some("1"));
+    let asked = || BTreeSet::from_iter(site.machine.asked_for.lock().unwrap().drain(..));
+    assert_eq!(asked(), BTreeSet::from(["base", "other"].map(String::from)));
+    assert!(site.events().contains("pulling base"), "{}", site.events());
+    site.build(text);
+    assert!(asked().is_empty());
+}
+
+#[test]
+fn with_pull_the_registry_is_asked_for_what_is_here() {
+    let mut site = Site::new(&[]);
+    site.build("FROM scratch\nRUN /f=old\n");
+    site.store.tag("x", &"base".parse().unwrap()).unwrap();
+    site.build("FROM scratch\nRUN /f=new\n");
+    site.store.tag("x", &"newer".parse().unwrap()).unwrap();
+    *site.machine.registry.lock().unwrap() = Some((site.store.clone(), "newer".to_string()));
+    assert_eq!(read(&site.build("FROM base\n"), "f").as_deref(), Some("old"));
+    site.options.pull = true;
+    assert_eq!(read(&site.build("FROM base\n"), "f").as_deref(), Some("new"));
+    *site.machine.registry.lock().unwrap() = None;
+    let error = site.try_build("FROM base\n").unwrap_err().to_string();
+    assert!(error.contains("line 1") && error.contains("base is nowhere"), "{error}");
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub struct BuildArgs {
     /// Take nothing from earlier builds.
     #[arg(long)]
     pub no_cache: bool,
+    /// Ask the registry for each image that is named, also for those that are here.
+    #[arg(long)]
+    pub pull: bool,
     /// The platform; another than this machine's is an error.
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
@@ -91,6 +94,7 @@ impl BuildArgs {
             names: self.tag.iter().map(|tag| tag.parse()).collect::<Result<_, _>>()?,
             target: self.target.clone(),
             no_cache: self.no_cache,
+            pull: self.pull,
             platform: self.platform.clone(),
             contexts: contexts(&self.build_context)?,
             secrets: secrets(&self.secret)?,

@@ -20,8 +20,9 @@ use tokio::sync::{OnceCell, watch};
 
 use super::cri::Lines;
 use super::engine_config;
-use super::fetch::fetch;
 use super::mounts::Mounts;
+use super::pull::Puller;
+use crate::instance::Instance;
 
 /// This machine, for one build.
 pub(super) struct Machine {
@@ -29,17 +30,19 @@ pub(super) struct Machine {
     config: engine::Config,
     room: PathBuf,
     engine: OnceCell<Engine>,
+    puller: Puller,
     told_to_end: watch::Sender<bool>,
     jobs: AtomicU32,
 }
 
 impl Machine {
-    pub(super) fn new(runtime: Handle, room: &Room, instance: &str) -> Self {
+    pub(super) fn new(runtime: Handle, room: &Room, instance: &Instance) -> Self {
         Self {
             runtime,
-            config: engine_config(room, instance),
+            config: engine_config(room, &instance.id()),
             room: room.dir().to_path_buf(),
             engine: OnceCell::new(),
+            puller: Puller::new(instance),
             told_to_end: watch::Sender::new(false),
             jobs: AtomicU32::new(0),
         }
@@ -154,6 +157,18 @@ impl Machine {
         Ok(exit)
     }
 
+    /// Does what talks to the network, until the build is to end.
+    fn unless_interrupted<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
+        let mut told = self.told_to_end.subscribe();
+        let done = self.runtime.block_on(async {
+            tokio::select! {
+                done = work => done,
+                _ = told.wait_for(|told| *told) => Err(anyhow!("interrupted")),
+            }
+        });
+        done.map_err(|error| Failure(format!("{error:#}")))
+    }
+
     async fn start(&self, spec: ContainerSpec, network: Network) -> anyhow::Result<Engine> {
         let engine = self.engine().await?.clone();
         let namespaces = Namespaces {
@@ -174,18 +189,11 @@ impl Host for Machine {
     }
 
     fn fetch(&self, url: &str, to: &mut File) -> Result<Option<i64>, Failure> {
-        let mut told = self.told_to_end.subscribe();
-        let fetched = self.runtime.block_on(async {
-            tokio::select! {
-                fetched = fetch(url, to) => fetched,
-                _ = told.wait_for(|told| *told) => Err(anyhow!("interrupted")),
-            }
-        });
-        fetched.map_err(|error| Failure(format!("{error:#}")))
+        self.unless_interrupted(async { Ok(image::download(url, to).await?) })
     }
 
-    fn pull(&self, _name: &str) -> Result<bool, Failure> {
-        Ok(false)
+    fn pull(&self, name: &str, output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Failure> {
+        self.unless_interrupted(self.puller.pull(name, output))
     }
 
     fn cancelled(&self) -> bool {

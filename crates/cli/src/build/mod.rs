@@ -5,10 +5,10 @@
 
 pub mod args;
 mod cri;
-mod fetch;
 mod host;
 mod mounts;
 mod output;
+mod pull;
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ pub fn run(instance: &Instance, args: &BuildArgs) -> anyhow::Result<()> {
     runtime.block_on(sweep(instance.dir(), &instance.id()))?;
     let room = store.new_room()?;
     options.workspace = room.dir().join("files");
-    let machine = Machine::new(runtime.handle().clone(), &room, &instance.id());
+    let machine = Machine::new(runtime.handle().clone(), &room, instance);
     machine.listen_for_the_end();
     let output = Output::new(args.progress, args.quiet, &args.dir, args.file.as_deref());
     let built = store.build(&options, &machine, &output);

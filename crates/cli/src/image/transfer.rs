@@ -1,4 +1,5 @@
-//! `gantry image pull` and `push`: who asks, and showing how far it is, a line for each layer as Docker has it.
+//! `gantry image pull` and `push`, and what a build pulls: who asks, and showing how far it is, a line for each layer as
+//! Docker has it.
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
@@ -70,14 +71,16 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         .block_on(work)
 }
 
-fn keyring() -> anyhow::Result<Keyring> {
+/// The credentials of `docker login`.
+pub(crate) fn keyring() -> anyhow::Result<Keyring> {
     Ok(match Keyring::docker_config() {
         Some(path) => Keyring::from_file(&path)?,
         None => Keyring::default(),
     })
 }
 
-async fn transfer(store: Store, instance: &Instance) -> Transfer {
+/// Between a store and the registries, as this machine's files say how they are reached.
+pub(crate) async fn transfer(store: Store, instance: &Instance) -> Transfer {
     let hosts = Hosts {
         dir: Some(node::hosts_dir(instance.dir())),
         cluster: cluster(instance).await,

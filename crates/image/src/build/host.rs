@@ -15,8 +15,8 @@ pub trait Host: Sync {
     /// Downloads a file; answers when it was last changed, in seconds, if that is known.
     fn fetch(&self, url: &str, to: &mut File) -> Result<Option<i64>, Failure>;
 
-    /// Brings an image into the store that isn't there; whether there was one.
-    fn pull(&self, name: &str) -> Result<bool, Failure>;
+    /// Brings an image into the store, or the one that its name means by now, and tells how far it is.
+    fn pull(&self, name: &str, output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Failure>;
 
     /// Whether the build is to end.
     fn cancelled(&self) -> bool;

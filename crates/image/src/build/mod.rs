@@ -70,6 +70,8 @@ pub struct Options {
     pub labels: Vec<(String, String)>,
     /// Whether nothing is taken from earlier builds.
     pub no_cache: bool,
+    /// Whether the registry is asked for images that are here.
+    pub pull: bool,
     /// The platform that is wanted; another than this machine's is an error.
     pub platform: Option<String>,
     /// SOURCE_DATE_EPOCH: the time of the build, and the latest of any file in it, in seconds.

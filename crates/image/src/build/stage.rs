@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::spec::{Descriptor, Manifest};
@@ -30,7 +30,7 @@ pub(super) struct Build<'a> {
     plan: Plan,
     created: String,
     slots: Vec<(Mutex<Slot>, Condvar)>,
-    images: Mutex<HashMap<String, State>>,
+    images: Mutex<HashMap<String, Arc<Mutex<Option<State>>>>>,
     steps: AtomicU32,
     stop: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -223,20 +223,19 @@ impl<'a> Build<'a> {
         Ok((state, triggers))
     }
 
-    /// An image, brought in if it isn't here.
+    /// An image, brought in if it isn't here, or if the registry is to be asked. Stages that want the same one wait for
+    /// each other; all of them get what the first has found.
     fn image(&self, name: &str) -> Result<State> {
-        let mut images = lock(&self.images);
-        if let Some(state) = images.get(name) {
+        let own = lock(&self.images).entry(name.to_string()).or_default().clone();
+        let mut own = lock(&own);
+        if let Some(state) = &*own {
             return Ok(state.clone());
         }
+        self.check()?;
         let mut found = self.store.resolve(name)?;
-        if found.is_none() {
-            let step = self.begin(&format!("pulling {name}"));
-            let pulled = self.host.pull(name);
-            self.end(step, pulled.as_ref().map(|_| false).map_err(ToString::to_string));
-            if pulled.map_err(fault)? {
-                found = self.store.resolve(name)?;
-            }
+        if found.is_none() || self.options.pull {
+            self.pull(name)?;
+            found = self.store.resolve(name)?;
         }
         let image = found.ok_or_else(|| Error::NotFound(name.to_string()))?;
         let manifest: Manifest = self.store.blobs.json(&image.digest)?;
@@ -246,8 +245,17 @@ impl<'a> Build<'a> {
             _ => self.created.clone(),
         };
         let state = State::of(image.config, manifest.layers, tree, Some(created), self.plan.escape);
-        images.insert(name.to_string(), state.clone());
+        *own = Some(state.clone());
         Ok(state)
+    }
+
+    fn pull(&self, name: &str) -> Result<()> {
+        let step = self.begin(&format!("pulling {name}"));
+        let pulled = self.host.pull(name, &mut |stream, bytes| {
+            self.progress.event(Event::Output { step, stream, bytes });
+        });
+        self.end(step, pulled.as_ref().map(|()| false).map_err(ToString::to_string));
+        pulled.map_err(fault)
     }
 
     fn step(&self, index: usize, state: &mut State, line: &Line, instruction: &Instruction, label: &str) -> Result<()> {

@@ -5,14 +5,18 @@
 //! another host.
 
 mod auth;
+mod connect;
 mod credentials;
+mod download;
 mod hosts;
+mod proxy;
 mod registry;
 mod session;
 mod transport;
 mod url;
 
 pub use credentials::{Credential, Keyring};
+pub use download::download;
 pub use hosts::{Cluster, Hosts};
 
 pub(crate) use hosts::{Endpoint, Purpose};

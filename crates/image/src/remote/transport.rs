@@ -1,10 +1,13 @@
-//! Connections to one host: TLS with its CAs and identities, plain HTTP where that is allowed, one pool for all.
+//! Connections to one host: TLS with its CAs and identities, plain HTTP where that is allowed, through a proxy where the
+//! environment names one; one pool for all.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::PROXY_AUTHORIZATION;
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -19,7 +22,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use super::connect::Connector;
 use super::hosts::Tls;
+use super::proxy::Proxies;
 use crate::error::{Result, configuration, network};
 
 /// How long a connection may take.
@@ -33,7 +38,8 @@ pub(crate) type Outgoing = UnsyncBoxBody<Bytes, std::io::Error>;
 /// A pool of connections with one way of doing TLS.
 #[derive(Clone)]
 pub(crate) struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Outgoing>,
+    client: Client<HttpsConnector<Connector>, Outgoing>,
+    proxies: Proxies,
 }
 
 impl Transport {
@@ -46,19 +52,34 @@ impl Transport {
             Some(given) => (**given).clone(),
             None => config(tls)?,
         };
+        // The cluster's own registry is reached as its server is: directly.
+        let proxies = match &tls.given {
+            Some(_) => Proxies::default(),
+            None => Proxies::of_environment()?,
+        };
+        let connector = Connector {
+            http,
+            proxies: proxies.clone(),
+        };
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(config)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(http);
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Ok(Self { client })
+        Ok(Self { client, proxies })
     }
 
     /// Sends a request and waits for the head of its answer; redirects are the caller's to judge.
-    pub(crate) async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>> {
+    pub(crate) async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>> {
+        // A tunnel has asked for itself; a proxy that is handed plain HTTP wants to know with each request.
+        let plain = request.uri().scheme() == Some(&Scheme::HTTP);
+        let proxy = self.proxies.to(request.uri()).filter(|_| plain);
+        if let Some(value) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let sending = request.body().is_end_stream_hint();
         let answer = self.client.request(request);
