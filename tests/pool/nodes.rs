@@ -179,7 +179,9 @@ fn network(pool: &Pool) -> BTreeSet<String> {
                 .map(str::to_owned),
         );
         all.extend(tables::names().unwrap());
-        all.insert(format!("forwarding {}", read("/proc/sys/net/ipv4/ip_forward")));
+        for setting in ["ip_forward", "conf/all/route_localnet"] {
+            all.insert(format!("{setting} {}", read(&format!("/proc/sys/net/ipv4/{setting}"))));
+        }
         all
     };
     pool.world().machine(0).namespace().run(look).unwrap()

@@ -80,6 +80,9 @@ fn all(pool: &Pool) {
     for view in &views {
         node_ports(pool, view, &deployed);
     }
+    for node in NODES {
+        own_node_ports(&View::of_machine(pool, node), &deployed);
+    }
     local_node_ports(pool, &deployed);
 }
 
@@ -282,6 +285,17 @@ fn node_ports(pool: &Pool, view: &View, deployed: &Deployed) {
         let question = || ask::udp(echo, 1).map(|echo| echo.host);
         both(view, "the echo Service's node port", "echo", question);
     }
+}
+
+/// A node's own processes find the pods of both nodes at 127.0.0.1 too.
+fn own_node_ports(view: &View, deployed: &Deployed) {
+    let own = Ipv4Addr::LOCALHOST;
+    let web = SocketAddr::from((own, deployed.cluster_port));
+    both(view, "the web Service's port of 127.0.0.1", "web", || ask::http(web));
+    let echo = SocketAddr::from((own, deployed.echo_port));
+    both(view, "the echo Service's port of 127.0.0.1", "echo", || {
+        ask::udp(echo, 1).map(|echo| echo.host)
+    });
 }
 
 /// With policy Local a node port leads to the pods of its own node, which see who asks; on a node without any, those

@@ -1,5 +1,6 @@
 //! What the host itself needs for pods and services, made once and removed at the end: forwarding, the node's own
-//! address among its pods, the route of the service range. Before anything is changed it is checked that it can work.
+//! address among its pods, the route of the service range, and the way to other nodes for what begins on 127.0.0.1.
+//! Before anything is changed it is checked that it can work.
 
 use std::fs;
 use std::io;
@@ -17,6 +18,8 @@ use crate::netlink::{Messages, Socket};
 use crate::nft;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+/// Whether the host's links may carry what comes from or goes to 127.0.0.0/8.
+const LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
 const LOOPBACK: u32 = 1;
 const DEFAULT_MTU: u32 = 1500;
 
@@ -31,6 +34,8 @@ pub(crate) struct Note {
     pub(crate) state_dir: PathBuf,
     /// Forwarding was off before the first instance came: the last one that goes turns it off.
     pub(crate) forwarding_was_off: bool,
+    /// The same of `route_localnet`, which an instance turns on when it has a neighbour.
+    pub(crate) localnet_was_off: bool,
 }
 
 /// A table of an instance, this one or another.
@@ -49,10 +54,12 @@ impl Note {
             cluster,
             state_dir,
             forwarding_was_off,
+            localnet_was_off,
         } = self;
         format!(
-            "{layout}\n{pods}\n{services}\n{cluster}\n{}\n{}",
+            "{layout}\n{pods}\n{services}\n{cluster}\n{}\n{}\n{}",
             u8::from(*forwarding_was_off),
+            u8::from(*localnet_was_off),
             state_dir.display()
         )
         .into_bytes()
@@ -60,17 +67,17 @@ impl Note {
 
     fn from_bytes(bytes: &[u8]) -> Option<Note> {
         let text = std::str::from_utf8(bytes).ok()?;
-        // The first layout knew of one node only.
-        let first = text.starts_with("1\n");
-        let mut lines = text.splitn(if first { 5 } else { 6 }, '\n');
-        let layout = lines.next()?.parse().ok()?;
+        let layout: u32 = text.split('\n').next()?.parse().ok()?;
+        // The first layout knew of one node only, the second left the way of 127.0.0.1 alone.
+        let mut lines = text.splitn(4 + layout.min(3) as usize, '\n').skip(1);
         let pods = lines.next()?.parse().ok()?;
         Some(Note {
             layout,
             pods,
             services: lines.next()?.parse().ok()?,
-            cluster: if first { pods } else { lines.next()?.parse().ok()? },
+            cluster: if layout == 1 { pods } else { lines.next()?.parse().ok()? },
             forwarding_was_off: lines.next()? == "1",
+            localnet_was_off: layout > 2 && lines.next()? == "1",
             state_dir: PathBuf::from(lines.next()?),
         })
     }
@@ -202,18 +209,15 @@ pub(crate) fn default_mtu(route: &mut Socket) -> Result<u32, Error> {
 
 /// The note for this instance's table. Who finds forwarding on inherits why from the instances that are there.
 pub(crate) fn note(config: &Config, instances: &[Instance]) -> Result<Note, Error> {
-    let off = read_forwarding()? == "0";
-    let inherited = instances
-        .iter()
-        .filter_map(|instance| instance.note.as_ref())
-        .any(|note| note.forwarding_was_off);
+    let inherited = |off: fn(&Note) -> bool| instances.iter().filter_map(|found| found.note.as_ref()).any(off);
     Ok(Note {
         layout: layout::VERSION,
         pods: config.pod_cidr,
         cluster: config.cluster_cidr,
         services: config.service_cidr,
         state_dir: PathBuf::from(shortened(&config.state_dir)),
-        forwarding_was_off: off || inherited,
+        forwarding_was_off: read(FORWARDING)? == "0" || inherited(|note| note.forwarding_was_off),
+        localnet_was_off: read(LOCALNET)? == "0" || inherited(|note| note.localnet_was_off),
     })
 }
 
@@ -229,16 +233,14 @@ fn shortened(path: &Path) -> String {
         .collect()
 }
 
-fn read_forwarding() -> Result<String, Error> {
-    let text = fs::read_to_string(FORWARDING).map_err(|source| Error::file(FORWARDING, source))?;
+fn read(setting: &str) -> Result<String, Error> {
+    let text = fs::read_to_string(setting).map_err(|source| Error::file(setting, source))?;
     Ok(text.trim().to_owned())
 }
 
 /// Sets the host up; what is there already stays.
 pub(crate) fn set_up(config: &Config, route: &mut Socket, mtu: u32) -> Result<(), Error> {
-    if read_forwarding()? != "1" {
-        write_forwarding("1")?;
-    }
+    turn_on(FORWARDING)?;
     let mut messages = Messages::default();
     // The loopback link of a fresh namespace is down, which is of interest to tests only.
     link::set_up(&mut messages, LOOPBACK, &[]);
@@ -255,8 +257,21 @@ pub(crate) fn set_service_mtu(config: &Config, route: &mut Socket, mtu: u32) -> 
     send(route, &messages)
 }
 
-fn write_forwarding(value: &str) -> Result<(), Error> {
-    fs::write(FORWARDING, value).map_err(|source| Error::file(Path::new(FORWARDING), source))
+/// Lets connections of the host's own to a node port of 127.0.0.1 go on to a pod of a neighbour: they leave by one of
+/// the host's links, and their answers come back by one. Rules of the table keep all else off this way.
+pub(crate) fn open_localnet() -> Result<(), Error> {
+    turn_on(LOCALNET)
+}
+
+fn turn_on(setting: &str) -> Result<(), Error> {
+    match read(setting)?.as_str() {
+        "1" => Ok(()),
+        _ => write(setting, "1"),
+    }
+}
+
+fn write(setting: &str, value: &str) -> Result<(), Error> {
+    fs::write(setting, value).map_err(|source| Error::file(Path::new(setting), source))
 }
 
 /// Packets to services must have a way, or the host's own connections would fail for want of a route before any rule
@@ -300,8 +315,10 @@ pub(crate) fn tear_down(note: &Note, is_last: bool, route: &mut Socket) -> Vec<E
             _ => {}
         }
     }
-    if is_last && note.forwarding_was_off {
-        errors.extend(write_forwarding("0").err());
+    for (setting, was_off) in [(FORWARDING, note.forwarding_was_off), (LOCALNET, note.localnet_was_off)] {
+        if is_last && was_off {
+            errors.extend(write(setting, "0").err());
+        }
     }
     errors
 }
@@ -320,12 +337,13 @@ mod tests {
     #[test]
     fn a_note_is_read_as_written() {
         let note = Note {
-            layout: 2,
+            layout: 3,
             pods: "10.42.0.0/24".parse().unwrap(),
             services: "10.96.0.0/16".parse().unwrap(),
             cluster: "10.42.0.0/16".parse().unwrap(),
             state_dir: PathBuf::from("/var/lib/x y"),
             forwarding_was_off: true,
+            localnet_was_off: true,
         };
         assert_eq!(Note::from_bytes(&note.to_bytes()), Some(note));
         assert_eq!(Note::from_bytes(b"anything"), None);
@@ -333,6 +351,11 @@ mod tests {
         assert_eq!(
             (first.cluster, first.state_dir),
             (first.pods, PathBuf::from("/var/lib/x"))
+        );
+        let second = Note::from_bytes(b"2\n10.42.0.0/24\n10.96.0.0/16\n10.42.0.0/16\n1\n/var/lib/x").unwrap();
+        assert_eq!(
+            (second.localnet_was_off, second.state_dir),
+            (false, PathBuf::from("/var/lib/x"))
         );
     }
 }

@@ -16,7 +16,7 @@ use crate::nft::{Base, Batch, Map, Reg, Rule, Set, Target};
 use crate::overlay;
 
 /// The version of the layout, noted on the table.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The names of sets and maps.
 pub(crate) mod set {
@@ -182,15 +182,14 @@ const HOOK_INPUT: u32 = 1;
 const HOOK_FORWARD: u32 = 2;
 const HOOK_OUTPUT: u32 = 3;
 const HOOK_POSTROUTING: u32 = 4;
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 const PRIORITY_RAW: i32 = -300;
 const PRIORITY_DESTINATION: i32 = -100;
 const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SOURCE: i32 = 100;
 
 /// What the fixed rules depend on.
-pub(crate) struct Layout<'a> {
-    pub(crate) link_prefix: &'a str,
-    pub(crate) tunnel: &'a str,
+pub(crate) struct Layout {
     /// The pods of all nodes.
     pub(crate) pods: Ipv4Net,
     pub(crate) services: Ipv4Net,
@@ -198,7 +197,7 @@ pub(crate) struct Layout<'a> {
 }
 
 /// Makes everything that is always there. The table itself exists and is empty.
-pub(crate) fn make(batch: &mut Batch, layout: &Layout<'_>) {
+pub(crate) fn make(batch: &mut Batch, layout: &Layout) {
     for set in SETS {
         batch.set(set);
     }
@@ -215,13 +214,11 @@ pub(crate) fn make(batch: &mut Batch, layout: &Layout<'_>) {
     batch.chain(chain::FILTER_FORWARD, base("filter", HOOK_FORWARD, PRIORITY_FILTER));
     batch.chain(chain::FILTER_OUTPUT, base("filter", HOOK_OUTPUT, PRIORITY_FILTER));
     let rule = Rule::default;
-    // Links of ours accept answers to 127.0.0.1; nothing else may come in by that door.
-    let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
-    let tunnel = format!("{}\0", layout.tunnel);
-    for links in [layout.link_prefix, &tunnel] {
-        let from_there = rule().input_prefix(links);
-        batch.rule(chain::RAW, &from_there.to(loopback, false).then(Target::Drop));
-    }
+    // Links may take answers to 127.0.0.1, which bear another address until conntrack has seen them. Nothing else may
+    // come in by that door, whatever the kernel would let through.
+    let from_elsewhere = || rule().not_input("lo");
+    batch.rule(chain::RAW, &from_elsewhere().to(LOOPBACK, false).then(Target::Drop));
+    batch.rule(chain::RAW, &from_elsewhere().from(LOOPBACK, false).then(Target::Drop));
     destinations(batch, layout);
     remembering(batch);
     sources(batch, layout);
@@ -242,7 +239,7 @@ pub(crate) fn make(batch: &mut Batch, layout: &Layout<'_>) {
 const PROBE: Duration = Duration::from_secs(10_800);
 
 /// Services: from the address that was asked for to a chain that picks an endpoint.
-fn destinations(batch: &mut Batch, layout: &Layout<'_>) {
+fn destinations(batch: &mut Batch, layout: &Layout) {
     let from_outside = || Rule::default().from(layout.pods, true);
     let dispatch = |rule: Rule, map| address_key(rule, Reg(0)).dispatch(map, Reg(0));
     let dispatch_port = |rule: Rule, map| port_key(rule.for_this_host(), Reg(0)).dispatch(map, Reg(0));
@@ -275,7 +272,7 @@ fn asked() -> Rule {
 }
 
 /// Whose source must change, so that answers find back.
-fn sources(batch: &mut Batch, layout: &Layout<'_>) {
+fn sources(batch: &mut Batch, layout: &Layout) {
     let rule = Rule::default;
     let (name, change) = (chain::POSTROUTING, Target::Goto(chain::SOURCE));
     batch.rule(name, &rule().output_prefix("lo\0").then(Target::Accept));
@@ -285,10 +282,9 @@ fn sources(batch: &mut Batch, layout: &Layout<'_>) {
         name,
         &rule().from(layout.pods, false).to(layout.pods, true).then(change),
     );
-    let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
     batch.rule(
         name,
-        &rule().destination_was_changed().from(loopback, false).then(change),
+        &rule().destination_was_changed().from(LOOPBACK, false).then(change),
     );
     batch.rule(name, &asked().in_set(set::MASQUERADED, Reg(0)).then(change));
     let by_port = asked().in_set(set::MASQUERADED_PORTS, Reg(1));
@@ -306,7 +302,7 @@ fn sources(batch: &mut Batch, layout: &Layout<'_>) {
 }
 
 /// What no endpoint takes is refused, so that nobody waits for it.
-fn filters(batch: &mut Batch, layout: &Layout<'_>) {
+fn filters(batch: &mut Batch, layout: &Layout) {
     let rule = Rule::default;
     let refuse = Target::Goto(chain::REFUSE);
     // Whoever may send to the tunnel's port could else speak as any pod.

@@ -359,14 +359,11 @@ fn make_table(
         batch.table(&[]);
         batch.delete_table();
         batch.table(&note.to_bytes());
-        let prefix = config.instance.link_prefix();
         let node_address = config.node_address();
         let (pods, services) = (config.cluster_cidr, config.service_cidr);
         layout::make(
             &mut batch,
             &Layout {
-                link_prefix: &prefix,
-                tunnel: &config.instance.tunnel(),
                 pods,
                 services,
                 node_address,

@@ -102,6 +102,12 @@ impl Rule {
             .compare(Reg(0), CMP_EQ, prefix.as_bytes())
     }
 
+    /// Goes on for packets that came in by any link but this one.
+    pub(crate) fn not_input(self, name: &str) -> Rule {
+        self.meta(META_IIFNAME, Reg(0))
+            .compare(Reg(0), CMP_NEQ, format!("{name}\0").as_bytes())
+    }
+
     /// Goes on for packets that leave by a link whose name begins so.
     pub(crate) fn output_prefix(self, prefix: &str) -> Rule {
         self.meta(META_OIFNAME, Reg(0))

@@ -17,6 +17,7 @@ pub use plan::{Peer, Trouble, Unreached};
 use crate::attach::send;
 use crate::config::Config;
 use crate::error::Error;
+use crate::host;
 use crate::layout;
 use crate::link::{self, NewRoute, Route};
 use crate::netlink::{Messages, Socket};
@@ -69,11 +70,15 @@ pub(crate) fn set_peers(
         None => None,
     };
     changes += set_routes(config, route, &plan, device)?;
+    let direct = plan.routes.iter().filter(|route| route.via != Via::Tunnel).count();
+    if direct > 0 {
+        host::open_localnet()?;
+    }
     if device.is_none() {
         changes += tunnel::remove(route, &config.instance.tunnel())?;
     }
     Ok(Reached {
-        direct: plan.routes.iter().filter(|route| route.via != Via::Tunnel).count(),
+        direct,
         tunnelled: plan.remotes.len(),
         mtu: plan.mtu,
         unreached: plan.unreached,

@@ -31,7 +31,11 @@ impl Machine {
             service_cidr: "10.96.0.0/16".parse().unwrap(),
             mtu: None,
         };
-        let network = place.run(|| Network::open(config).unwrap());
+        let network = place.run(|| {
+            // As on a machine that nobody has touched; a new namespace has what the host has.
+            std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "0").unwrap();
+            Network::open(config).unwrap()
+        });
         Machine {
             place,
             network,

@@ -104,9 +104,10 @@ fn services_lead_to_pods_of_other_nodes() {
             "by a node port"
         );
         assert!(client.place.run(|| ask((one.address, 30080))).is_ok());
+        let own = one.place.run(|| ask((Ipv4Addr::LOCALHOST, 30080)));
+        assert_eq!(own.unwrap(), (pod.ip().to_string(), node), "by a node port of its own");
         // A machine that knows nothing of pods, by a node port of the node that has no endpoint.
         if std::ptr::eq(one, &far_one) {
-            assert_eq!(one.place.run(|| ask((Ipv4Addr::LOCALHOST, 30080))).unwrap().1, node);
             assert_eq!(
                 router.run(|| ask((one.address, 30080))).unwrap().0,
                 pod.ip().to_string()
@@ -252,12 +253,54 @@ fn a_stranger_cannot_speak_through_the_tunnel() {
     leave_no_trace(two);
 }
 
+#[test]
+fn a_neighbour_cannot_reach_loopback_or_speak_as_it() {
+    let (one, two) = near();
+    one.know(&[&two]);
+    let opened = || std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet").unwrap();
+    assert_eq!(one.place.run(opened).trim(), "1", "else there is nothing to keep shut");
+    // A raw socket takes the header as it is, and finds its way by another address.
+    let send = |from: Ipv4Addr, to: Ipv4Addr| {
+        two.place.run(|| {
+            let kind = rustix::net::SocketType::RAW;
+            let protocol = rustix::net::ipproto::RAW;
+            let socket = rustix::net::socket(rustix::net::AddressFamily::INET, kind, Some(protocol)).unwrap();
+            let by = SocketAddr::from((ONE, 0));
+            rustix::net::sendto(&socket, &evil_packet(from, to), rustix::net::SendFlags::empty(), &by).unwrap();
+        });
+    };
+    let mut buffer = [0; 16];
+    for (address, packets) in [
+        (Ipv4Addr::LOCALHOST, [(TWO_NEAR, Ipv4Addr::LOCALHOST)]),
+        (ONE, [(Ipv4Addr::LOCALHOST, ONE)]),
+    ] {
+        let victim = one.place.run(|| UdpSocket::bind((address, 9999)).unwrap());
+        victim.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        for (from, to) in packets {
+            send(from, to);
+            assert!(victim.recv(&mut buffer).is_err(), "from {from} to {to}");
+        }
+        if address == ONE {
+            send(TWO_NEAR, ONE);
+            assert_eq!(victim.recv(&mut buffer).unwrap(), 4, "what is in order comes through");
+        }
+    }
+    leave_no_trace(one);
+    leave_no_trace(two);
+}
+
 /// A UDP packet with four bytes for port 9999 inside of VXLAN, as anyone could make it.
 fn tunnelled_packet(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![8, 0, 0, 0, 0x0a, 0x2a, 0, 0];
     packet.extend([0x0a, 0x67, 10, 42, 1, 1]);
     packet.extend([0x0a, 0x67, 10, 42, 2, 1]);
     packet.extend([8, 0]);
+    packet.extend(evil_packet(from, to));
+    packet
+}
+
+/// The packet itself, with its IPv4 header.
+fn evil_packet(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     let mut header = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0];
     header.extend(from.octets());
     header.extend(to.octets());
@@ -267,7 +310,7 @@ fn tunnelled_packet(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
         .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     header[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
-    packet.extend(header);
+    let mut packet = header;
     packet.extend([0x30, 0x39, 0x27, 0x0f, 0, 12, 0, 0]);
     packet.extend(b"evil");
     packet
@@ -395,6 +438,8 @@ fn leave_no_trace(machine: Machine) {
         assert!(!routes.iter().any(ours), "{routes:?}");
         let links = link::links(&mut socket()).unwrap();
         assert!(!links.iter().any(|link| link.name.starts_with("gnode")), "{links:?}");
+        let localnet = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet").unwrap();
+        assert_eq!(localnet.trim(), "0");
     });
 }
 

@@ -64,6 +64,8 @@ impl World {
             let namespace = Namespace::new()?;
             let tap = namespace.run(|| -> io::Result<_> {
                 let tap = plug("eth0", address, segment)?;
+                // As on a machine that nobody has touched; a new namespace has what the host has.
+                std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "0")?;
                 interface::set_gateway(gateway(segment))?;
                 Ok(tap)
             })??;
