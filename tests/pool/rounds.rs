@@ -1,5 +1,6 @@
 //! Crashes and cuts at random: rounds of pods that come and go on two nodes while processes are killed and links are cut,
 //! by a printed seed. Each round must converge, and in the end nothing may be left that wasn't there in the beginning.
+//! Once more with links that delay and lose packets all the time.
 //!
 //! `GANTRY_SEED` repeats a run, `GANTRY_ROUNDS` makes it longer.
 
@@ -15,6 +16,7 @@ use serde_json::json;
 use testkit::ask;
 use testkit::pool::Pool;
 use testkit::seed::Seed;
+use testkit::world::Conditions;
 
 use crate::stage::{HELLO, add_images, eventually, machines, until, with_client};
 use crate::view::View;
@@ -248,8 +250,23 @@ fn settled(pool: &Pool, ids: &[String; 2]) -> Vec<BTreeMap<&'static str, usize>>
 
 #[test]
 fn crashes_and_cuts_at_random_leave_nothing() {
+    rounds(5, |_| Conditions::default());
+}
+
+/// As between sites, or over a bad radio link: up to 80 ms and one packet in twenty for each machine.
+#[test]
+fn crashes_and_cuts_on_bad_links_leave_nothing() {
+    rounds(3, |dice| Conditions {
+        delay: Duration::from_millis(10 + dice.below(71)),
+        loss: (1 + dice.below(5)) as f64 / 100.0,
+        ..Conditions::default()
+    });
+}
+
+/// Rounds on links that are chosen anew for each; a cut comes on top of that.
+fn rounds(usual: u64, conditions: impl Fn(&mut Seed) -> Conditions) {
     let mut dice = Seed::new("GANTRY_SEED");
-    let rounds: u64 = std::env::var("GANTRY_ROUNDS").map_or(5, |text| text.parse().expect("a number of rounds"));
+    let rounds: u64 = std::env::var("GANTRY_ROUNDS").map_or(usual, |text| text.parse().expect("a number of rounds"));
     let pool = machines(3);
     pool.start_server(&["--no-node"]).unwrap();
     let ids = NODES.map(|machine| {
@@ -267,6 +284,11 @@ fn crashes_and_cuts_at_random_leave_nothing() {
     });
     let before = settled(&pool, &ids);
     for round in 0..rounds {
+        let links = NODES.map(|machine| {
+            let chosen = conditions(&mut dice);
+            pool.world().machine(machine).link().set(chosen);
+            format!("{:?} and {:.0}% on m{machine}", chosen.delay, chosen.loss * 100.0)
+        });
         with_client(&pool, |client| async move { make(&client).await });
         let coming = disturb(&pool, &mut dice);
         with_client(&pool, |client| async move { all_ready(&client).await });
@@ -274,7 +296,7 @@ fn crashes_and_cuts_at_random_leave_nothing() {
         with_client(&pool, |client| async move { unmake(&client).await });
         let going = disturb(&pool, &mut dice);
         with_client(&pool, |client| async move { all_gone(&client).await });
-        println!("round {round}: {coming}; then {going}");
+        println!("round {round}: {}; {coming}; then {going}", links.join(", "));
     }
     let after = settled(&pool, &ids);
     assert_eq!(after, before);
