@@ -117,10 +117,7 @@ fn policy(review: &Review<'_>, param_kind: &Value) -> Option<String> {
 /// Why the author may not name these objects.
 fn binding(review: &Review<'_>, spec: &Value, wanted: &Value) -> Result<Option<String>, Status> {
     let name = text(spec, &["policyName"]);
-    let param_kind = match found_policy(review, name)? {
-        None => None,
-        Some(policy) => Some(policy["spec"]["paramKind"].clone()),
-    };
+    let param_kind = found_policy(review, name)?.map(|policy| policy["spec"]["paramKind"].clone());
     let target = match &param_kind {
         None => Target::everything("get"),
         Some(Value::Null) => Target {
