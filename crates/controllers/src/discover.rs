@@ -30,7 +30,12 @@ pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Er
         versions.extend(others.filter(|other| Some(*other) != preferred));
         let begin = found.len();
         for version in versions {
-            for resource in list(&writer.get(&format!("/apis/{version}")).await?) {
+            let document = match writer.get(&format!("/apis/{version}")).await {
+                // The definition behind it went meanwhile.
+                Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                other => other?,
+            };
+            for resource in list(&document) {
                 if !found[begin..]
                     .iter()
                     .any(|known| known.kind.plural == resource.kind.plural)

@@ -75,6 +75,20 @@ impl Selector {
         &self.terms
     }
 
+    /// The same conditions on fields that go by other names.
+    ///
+    /// # Errors
+    /// The first field for which there is none.
+    pub fn renamed(self, name: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let renamed = self.terms.into_iter().map(|term| match name(&term.field) {
+            Some(field) => Ok(Term { field, ..term }),
+            None => Err(term.field),
+        });
+        Ok(Selector {
+            terms: renamed.collect::<Result<_, _>>()?,
+        })
+    }
+
     /// Whether it matches every object.
     #[must_use]
     pub fn is_everything(&self) -> bool {

@@ -47,6 +47,8 @@ pub(crate) enum Step {
     /// No owner is left.
     Delete {
         policy: &'static str,
+        /// It is part of a circle of owners that wait for each other: it must not hold its own up.
+        unblock: bool,
     },
 }
 
@@ -173,13 +175,15 @@ impl Graph {
                 Step::Disown(gone)
             };
         }
-        let foreground = !waiting.is_empty() && !self.dependents(&row.uid).is_empty();
+        let dependents = self.dependents(&row.uid);
+        let foreground = !waiting.is_empty() && !dependents.is_empty();
+        let unblock = foreground && dependents.iter().any(|dependent| dependent.is_waiting());
         let policy = match () {
             () if foreground || row.has(FOREGROUND) => "Foreground",
             () if row.has(ORPHAN) => "Orphan",
             () => "Background",
         };
-        Step::Delete { policy }
+        Step::Delete { policy, unblock }
     }
 
     fn plan_deleting(&self, row: &Row) -> Step {

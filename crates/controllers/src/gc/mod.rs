@@ -185,6 +185,15 @@ impl Controller {
         self.patch(row, json!({ "ownerReferences": rest })).await
     }
 
+    /// No owner waits for it any more.
+    async fn unblock(&self, row: &Row) -> Result<(), kube::Error> {
+        let mut owners = row.owners.clone();
+        for owner in &mut owners {
+            owner.block_owner_deletion = Some(false);
+        }
+        self.patch(row, json!({ "ownerReferences": owners })).await
+    }
+
     /// Patches metadata of exactly the version that was seen.
     async fn patch(&self, row: &Row, mut metadata: Value) -> Result<(), kube::Error> {
         metadata["uid"] = row.uid.as_str().into();
@@ -217,7 +226,10 @@ impl Controller {
             }
             Step::RemoveFinalizer(finalizer) => self.remove_finalizer(row, finalizer).await,
             Step::Disown(gone) => self.disown(row, &gone).await,
-            Step::Delete { policy } => {
+            Step::Delete { policy, unblock } => {
+                if unblock {
+                    self.unblock(row).await?;
+                }
                 let options = json!({ "propagationPolicy": policy });
                 match self.writer.delete(&row.kind, &row.key, &row.uid, options).await {
                     // The name means another object by now, which is none of ours.

@@ -42,13 +42,17 @@ fn none() -> HashSet<String> {
     HashSet::new()
 }
 
+fn goes(policy: &'static str) -> Step {
+    Step::Delete { policy, unblock: false }
+}
+
 #[test]
 fn a_missing_owner_is_verified_before_anything_goes() {
     let child = row("child", &[("owner", false)]);
     let graph = graph(std::slice::from_ref(&child));
     assert!(matches!(graph.plan(&child, &none()), Step::Verify(owners) if owners.len() == 1));
     let absent = HashSet::from(["owner".to_owned()]);
-    assert_eq!(graph.plan(&child, &absent), Step::Delete { policy: "Background" });
+    assert_eq!(graph.plan(&child, &absent), goes("Background"));
 }
 
 #[test]
@@ -64,10 +68,7 @@ fn an_owner_in_another_namespace_owns_nothing() {
     let child = row("child", &[("owner", false)]);
     let mut owner = row("owner", &[]);
     owner.key = ObjectKey::namespaced("elsewhere", "owner");
-    assert_eq!(
-        graph(&[owner]).plan(&child, &none()),
-        Step::Delete { policy: "Background" }
-    );
+    assert_eq!(graph(&[owner]).plan(&child, &none()), goes("Background"));
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn foreground_deletion_waits_for_those_that_block() {
     let (owner, child) = (going("owner", graph::FOREGROUND), row("child", &[("owner", true)]));
     let mut graph = graph(&[owner.clone(), child.clone()]);
     assert!(matches!(graph.plan(&owner, &none()), Step::DeleteDependents(all) if all.len() == 1));
-    assert_eq!(graph.plan(&child, &none()), Step::Delete { policy: "Background" });
+    assert_eq!(graph.plan(&child, &none()), goes("Background"));
     let look = graph.change(Some(&Arc::new(child)), None);
     assert_eq!(look, ["owner"]);
     assert_eq!(graph.plan(&owner, &none()), Step::RemoveFinalizer(graph::FOREGROUND));
@@ -88,9 +89,27 @@ fn foreground_deletion_goes_down_the_tree() {
         row("b", &[("a", true)]),
         row("c", &[("b", true)]),
     ];
+    assert_eq!(graph(&rows).plan(&rows[1], &none()), goes("Foreground"));
+}
+
+#[test]
+fn a_circle_of_owners_does_not_wait_for_itself() {
+    let mut first = going("a", graph::FOREGROUND);
+    first.owners = row("a", &[("c", true)]).owners;
+    let rows = [first, row("b", &[("a", true)]), row("c", &[("b", true)])];
+    let graph = graph(&rows);
+    assert_eq!(graph.plan(&rows[1], &none()), goes("Foreground"));
+    let mut deleting = rows[1].clone();
+    (deleting.deleting, deleting.finalizers) = (true, vec![graph::FOREGROUND.into()]);
+    let mut later = graph;
+    later.change(Some(&Arc::new(rows[1].clone())), Some(&Arc::new(deleting)));
+    let step = later.plan(&rows[2], &none());
     assert_eq!(
-        graph(&rows).plan(&rows[1], &none()),
-        Step::Delete { policy: "Foreground" }
+        step,
+        Step::Delete {
+            policy: "Foreground",
+            unblock: true
+        }
     );
 }
 

@@ -59,7 +59,8 @@ impl Controller {
         )
     }
 
-    /// Deletes all that is in the namespace, and says what is left. Pods go first: they take longest.
+    /// Deletes all that is in the namespace, and says what is left. Pods go first and alone: as long as one is there, what
+    /// guards it (a network policy, say) and what it uses must not go.
     async fn sweep(&self, namespace: &str) -> Sweep {
         let mut sweep = Sweep::default();
         let mut resources = match discover::resources(&self.writer).await {
@@ -70,10 +71,14 @@ impl Controller {
             }
         };
         resources.retain(|resource| resource.namespaced && resource.can("delete") && resource.can("list"));
-        resources.sort_by_key(|resource| (resource.kind.plural != "pods", resource.kind.plural == "events"));
+        let is_pods = |resource: &Resource| resource.kind.plural == "pods" && resource.kind.api_version == "v1";
+        resources.sort_by_key(|resource| (!is_pods(resource), resource.kind.plural == "events"));
         for resource in resources.iter().filter(|resource| !is_alias(resource)) {
             if let Err(error) = self.sweep_one(namespace, resource, &mut sweep).await {
                 sweep.errors.push(format!("{}: {error}", name(resource)));
+            }
+            if is_pods(resource) && !sweep.is_clean() {
+                break;
             }
         }
         sweep

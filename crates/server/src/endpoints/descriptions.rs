@@ -129,7 +129,7 @@ kinds! {
     storagemigration_v1: StorageVersionMigration;
     storagemigration_v1beta1: StorageVersionMigration;
     apiextensions_v1: CustomResourceDefinition;
-    meta_v1: ListMeta, APIGroup, APIGroupList, APIResourceList, APIVersions, DeleteOptions, Patch, Status;
+    meta_v1: ListMeta, ObjectMeta, APIGroup, APIGroupList, APIResourceList, APIVersions, DeleteOptions, Patch, Status;
     apiregistration_v1: APIService;
 }
 

@@ -20,15 +20,12 @@ impl Selected {
             .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
         let fields = fields::Selector::parse(call.query.get("fieldSelector").unwrap_or_default())
             .map_err(|error| Status::bad_request(error.to_string()))?;
-        for term in fields.terms() {
-            let usual = matches!(term.field.as_str(), "metadata.name" | "metadata.namespace");
-            if !usual && !call.kind.rules.is_selectable(&term.field) {
-                return Err(Status::bad_request(match call.kind.resource.group.as_str() {
-                    "" => format!("field label not supported: {}", term.field),
-                    _ => format!("field label {:?} not supported for {}", term.field, call.kind.row.kind),
-                }));
-            }
-        }
+        let fields = fields.renamed(|field| call.kind.field(field)).map_err(|field| {
+            Status::bad_request(match call.kind.resource.group.as_str() {
+                "" | "events.k8s.io" => format!("field label not supported: {field}"),
+                _ => format!("field label {field:?} not supported for {}", call.kind.row.kind),
+            })
+        })?;
         Ok(Selected { labels, fields })
     }
 

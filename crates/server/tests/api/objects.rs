@@ -410,4 +410,17 @@ async fn events_of_both_groups_are_encoded_apart() {
         let list = api::codec::decode(&answer.bytes, content, &shape, api::codec::FieldValidation::Ignore).unwrap();
         assert_eq!(list.value["items"][0][field], "what was seen");
     }
+    let by = async |selector: &str| {
+        let path = format!("/apis/events.k8s.io/v1/events?fieldSelector={selector}");
+        world.get(&path).await.expect(200)["items"].as_array().unwrap().len()
+    };
+    assert_eq!(by("regarding.name%3Da,type%3DNormal").await, 1);
+    assert_eq!(by("reportingController%3Dothers").await, 0);
+    let refused = world
+        .get("/apis/events.k8s.io/v1/events?fieldSelector=involvedObject.name%3Da")
+        .await;
+    assert_eq!(
+        refused.expect(400)["message"],
+        "field label not supported: involvedObject.name"
+    );
 }
