@@ -5,6 +5,7 @@ pub mod codec;
 pub mod custom;
 pub mod discovery;
 pub mod expression;
+pub mod forms;
 pub mod merge;
 pub mod openapi;
 pub mod pod_security;

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use api::codec;
 use api::custom;
+use api::forms::{self, Form};
 use api::resource::{Catalog, Resource};
 use api::rules::{self, Rules};
 use arc_swap::ArcSwap;
@@ -40,12 +40,12 @@ impl Deref for KindRules {
 }
 
 /// What is done to stored bytes on their way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Outward {
     /// Nothing: they are shown as they are.
     Same,
-    /// Events are stored as those of the old core.
-    Event,
+    /// They are stored in the form of another version.
+    Form(&'static Form),
     /// What a definition fills in may be younger than the object.
     Defaulted,
 }
@@ -99,7 +99,7 @@ impl Kind {
         let mut tree = object::to_tree(&self.api_version, &self.row.kind, bytes, revision)?;
         Ok(match self.outward {
             Outward::Same => tree,
-            Outward::Event => codec::new_event(tree),
+            Outward::Form(form) => (form.outward)(tree),
             Outward::Defaulted => {
                 self.rules.default(&mut tree);
                 tree
@@ -109,8 +109,8 @@ impl Kind {
 
     /// The stored form of a tree.
     pub(crate) fn stored(&self, tree: &Value) -> Result<Bytes, Status> {
-        if self.outward == Outward::Event {
-            return object::to_stored(&codec::core_event(tree.clone()));
+        if let Outward::Form(form) = self.outward {
+            return object::to_stored(&(form.inward)(tree.clone()));
         }
         let stored = object::to_stored(tree)?;
         Ok(match &self.converter {
@@ -179,7 +179,7 @@ impl Kind {
             let tree = self.tree(&known, meta::Revision(0))?;
             return Ok(Cow::Owned(object::to_stored(&tree)?.to_vec()));
         }
-        if self.outward == Outward::Same {
+        if matches!(self.outward, Outward::Same) {
             return Ok(Cow::Borrowed(stored));
         }
         let tree = self.tree(stored, meta::Revision(0))?;
@@ -330,7 +330,7 @@ async fn open(row: Arc<Resource>, hub: &Hub, version_slot: u16) -> Result<Kind, 
     let rules = match &row.custom {
         Some(own) => KindRules::Custom(custom::rules(own)),
         None => {
-            let builtin = rules::of(&row.group, &row.plural);
+            let builtin = rules::of_version(&row.group, &row.version, &row.plural);
             KindRules::Builtin(builtin.unwrap_or_else(|| rules::other(row.namespaced)))
         }
     };
@@ -345,8 +345,7 @@ async fn open(row: Arc<Resource>, hub: &Hub, version_slot: u16) -> Result<Kind, 
     let outward = match &row.custom {
         Some(custom) if custom.has_defaults() => Outward::Defaulted,
         Some(_) => Outward::Same,
-        None if row.stored != row.group_version_kind() => Outward::Event,
-        None => Outward::Same,
+        None => forms::of(&row.group_version_kind()).map_or(Outward::Same, Outward::Form),
     };
     Ok(Kind {
         rules,

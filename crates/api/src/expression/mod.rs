@@ -55,6 +55,17 @@ impl Expression {
         })
     }
 
+    /// Whether a text is an expression about one thing, by this name.
+    ///
+    /// # Errors
+    /// Why it is none, in Kubernetes' words.
+    pub fn check_about(text: &str, name: &str) -> Result<(), String> {
+        let failed = |why: String| format!("compilation failed: {why}");
+        let parsed = Parser::default().enable_optional_syntax(true).parse(text);
+        let tree = parsed.map_err(|errors| failed(errors.to_string()))?;
+        names::check_about(&tree, text, name).map_err(failed)
+    }
+
     /// The expression as it was written.
     #[must_use]
     pub fn text(&self) -> &str {

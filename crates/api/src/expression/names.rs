@@ -20,8 +20,9 @@ const TYPES: [&str; 11] = [
 ];
 const ALWAYS: [&str; 4] = ["object", "oldObject", "request", "namespaceObject"];
 /// What functions' names begin with.
-const PREFIXES: [&str; 9] = [
+const PREFIXES: [&str; 10] = [
     "base64",
+    "cel",
     "format",
     "ip",
     "jsonpatch",
@@ -37,6 +38,18 @@ pub(super) fn check(tree: &IdedExpr, source: &str, declared: &Declared<'_>) -> R
     let mut finder = Finder {
         source,
         declared,
+        only: None,
+        bound: Vec::new(),
+    };
+    finder.walk(tree)
+}
+
+/// Checks that a tree is about one thing, by this name.
+pub(super) fn check_about(tree: &IdedExpr, source: &str, name: &str) -> Result<(), String> {
+    let mut finder = Finder {
+        source,
+        declared: &Declared::default(),
+        only: Some(name),
         bound: Vec::new(),
     };
     finder.walk(tree)
@@ -45,6 +58,8 @@ pub(super) fn check(tree: &IdedExpr, source: &str, declared: &Declared<'_>) -> R
 struct Finder<'a> {
     source: &'a str,
     declared: &'a Declared<'a>,
+    /// The one name that there is instead of a request's.
+    only: Option<&'a str>,
     /// The variables of the comprehensions around.
     bound: Vec<String>,
 }
@@ -111,7 +126,7 @@ impl Finder<'_> {
 
     fn name(&self, name: &str) -> Result<(), String> {
         let known = self.is_bound(name)
-            || ALWAYS.contains(&name)
+            || self.only.map_or_else(|| ALWAYS.contains(&name), |only| only == name)
             || TYPES.contains(&name)
             || (name == "params" && self.declared.params)
             || (name == "authorizer" && self.declared.authorizer)

@@ -1,4 +1,4 @@
-//! HorizontalPodAutoscalers, in the shape of `autoscaling/v2`.
+//! HorizontalPodAutoscalers, in the shapes of `autoscaling/v2` and of `autoscaling/v1`.
 
 use jiff::Timestamp;
 use meta::{FieldError, Path};
@@ -8,9 +8,12 @@ use super::check::Errors;
 use super::column::{self, text};
 use super::view::{Edit as _, View as _};
 use super::{Column, Rules, age, form, metadata, resources, strategy, workload};
+use crate::forms::autoscaler;
 
 /// The rules of `autoscaling` `horizontalpodautoscalers`.
 pub(crate) struct HorizontalPodAutoscaler;
+/// The same in the form of `autoscaling/v1`: all is decided in that of `autoscaling/v2`.
+pub(crate) struct OldHorizontalPodAutoscaler;
 
 const COLUMNS: &[Column] = &[
     age::NAME,
@@ -100,6 +103,59 @@ impl Rules for HorizontalPodAutoscaler {
             age::cell(object, now),
         ]
     }
+}
+
+impl Rules for OldHorizontalPodAutoscaler {
+    fn default(&self, object: &mut Value) {
+        object.object("spec").or("minReplicas", 1);
+        object.object("status");
+        as_new(object, |object| HorizontalPodAutoscaler.default(object));
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        as_new(object, |object| HorizontalPodAutoscaler.prepare_create(object));
+    }
+
+    fn prepare_update(&self, object: &mut Value, old: &Value) {
+        let old = inward(old);
+        as_new(object, |object| HorizontalPodAutoscaler.prepare_update(object, &old));
+    }
+
+    fn prepare_status(&self, object: &mut Value, old: &Value) {
+        let old = inward(old);
+        as_new(object, |object| HorizontalPodAutoscaler.prepare_status(object, &old));
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        HorizontalPodAutoscaler.validate_create(&inward(object))
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        HorizontalPodAutoscaler.validate_update(&inward(object), &inward(old))
+    }
+
+    fn validate_status(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        HorizontalPodAutoscaler.validate_status(&inward(object), &inward(old))
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        HorizontalPodAutoscaler.cells(&inward(object), now)
+    }
+}
+
+fn inward(object: &Value) -> Value {
+    autoscaler::to_v2(object.clone())
+}
+
+/// Does something to the object in the newer form.
+fn as_new(object: &mut Value, change: impl FnOnce(&mut Value)) {
+    let mut new = autoscaler::to_v2(std::mem::take(object));
+    change(&mut new);
+    *object = autoscaler::to_v1(new);
 }
 
 fn scaling(rules: &mut Value, policies: Value, window: Option<i64>) {

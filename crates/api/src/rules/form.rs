@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) use meta::names::{
-    config_key, dns_label, dns_subdomain, env_var_name, http_header_name, label_value, percent, port_name,
-    qualified_name, wildcard_dns_subdomain,
+    config_key, dns_label, dns_subdomain, dns1035_label, env_var_name, http_header_name, label_value, percent,
+    port_name, qualified_name, wildcard_dns_subdomain,
 };
 
 /// A DNS subdomain whose labels may begin with, and have, underscores: what resolvers search.

@@ -6,16 +6,17 @@ use serde_json::Value;
 use super::check::Errors;
 use super::{Rules, metadata, strategy};
 use super::{
-    address, admission, autoscaler, class, config_map, cron_job, daemon_set, definition, deployment, disruption_budget,
-    endpoints, event, flow_control, ingress, job, lease, namespace, network_policy, node, persistent_volume,
-    persistent_volume_claim, pod, pod_template, quota, rbac, replica_set, service, service_account, signing_request,
-    stateful_set, storage,
+    address, admission, autoscaler, class, component_status, config_map, cron_job, daemon_set, definition, deployment,
+    device, disruption_budget, endpoints, event, flow_control, ingress, job, lease, migration, namespace,
+    network_policy, node, persistent_volume, persistent_volume_claim, pod, pod_template, quota, rbac, replica_set,
+    service, service_account, signing_request, stateful_set, storage,
 };
 
 /// The rules of a built-in resource, `None` when it has none of its own. The group of the old core is empty.
 #[must_use]
 pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
     Some(match (group, plural) {
+        ("", "componentstatuses") => &component_status::ComponentStatus,
         ("", "configmaps") => &config_map::ConfigMap,
         ("", "endpoints") => &endpoints::Endpoints,
         ("", "events") => &event::Event,
@@ -69,6 +70,11 @@ pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
         ("rbac.authorization.k8s.io", "clusterroles") => &rbac::Role { namespaced: false },
         ("rbac.authorization.k8s.io", "rolebindings") => &rbac::Binding { namespaced: true },
         ("rbac.authorization.k8s.io", "roles") => &rbac::Role { namespaced: true },
+        ("resource.k8s.io", "deviceclasses") => &device::DeviceClass,
+        ("resource.k8s.io", "devicetaintrules") => &device::DeviceTaintRule,
+        ("resource.k8s.io", "resourceclaims") => &device::ResourceClaim,
+        ("resource.k8s.io", "resourceclaimtemplates") => &device::ResourceClaimTemplate,
+        ("resource.k8s.io", "resourceslices") => &device::ResourceSlice,
         ("scheduling.k8s.io", "priorityclasses") => &class::PriorityClass,
         ("storage.k8s.io", "csidrivers") => &storage::CsiDriver,
         ("storage.k8s.io", "csinodes") => &storage::CsiNode,
@@ -76,8 +82,18 @@ pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
         ("storage.k8s.io", "storageclasses") => &storage::StorageClass,
         ("storage.k8s.io", "volumeattachments") => &storage::VolumeAttachment,
         ("storage.k8s.io", "volumeattributesclasses") => &storage::VolumeAttributesClass,
+        ("storagemigration.k8s.io", "storageversionmigrations") => &migration::StorageVersionMigration,
         _ => return None,
     })
+}
+
+/// The rules of a built-in resource in one version: few have more than one form.
+#[must_use]
+pub fn of_version(group: &str, version: &str, plural: &str) -> Option<&'static dyn Rules> {
+    match (group, version, plural) {
+        ("autoscaling", "v1", "horizontalpodautoscalers") => Some(&autoscaler::OldHorizontalPodAutoscaler),
+        _ => of(group, plural),
+    }
 }
 
 /// The rules of a resource that has none of its own: its metadata is checked, its status kept apart.

@@ -12,11 +12,14 @@ mod base64;
 pub(crate) mod check;
 mod class;
 mod column;
+mod component_status;
+mod conditions;
 mod config_map;
 mod cron_job;
 mod daemon_set;
 mod definition;
 mod deployment;
+mod device;
 mod disruption_budget;
 mod endpoints;
 mod event;
@@ -27,6 +30,7 @@ mod job;
 mod kinds;
 mod lease;
 pub(crate) mod metadata;
+mod migration;
 mod namespace;
 mod network_policy;
 mod node;
@@ -57,7 +61,7 @@ use meta::FieldError;
 use serde_json::{Value, json};
 
 pub use age::{human_duration, since};
-pub use kinds::{of, other};
+pub use kinds::{of, of_version, other};
 
 /// One column of the table that `kubectl get` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,7 +56,8 @@ pub(crate) async fn check(core: &Core, which: &str, rest: &[&str], query: &Query
     text(StatusCode::OK, "ok")
 }
 
-async fn is_good(core: &Core, name: &str) -> bool {
+/// Whether a check of this name succeeds.
+pub(crate) async fn is_good(core: &Core, name: &str) -> bool {
     match name {
         // The name that monitoring knows; here it is whatever store there is.
         "etcd" => {

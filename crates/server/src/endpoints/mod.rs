@@ -3,7 +3,7 @@
 
 mod descriptions;
 mod discovery;
-mod health;
+pub(crate) mod health;
 mod openapi;
 mod tunnel;
 mod version;

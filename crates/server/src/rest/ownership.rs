@@ -1,7 +1,9 @@
 //! `metadata.managedFields`: who owns which fields, on every write.
 
-use api::merge::apply::{OneVersion, ResetFields, Target, Versions, track_update};
+use api::forms;
+use api::merge::apply::{ResetFields, Target, Versions, track_update};
 use api::schema::TypeId;
+use meta::GroupVersionKind;
 use serde_json::Value;
 
 use crate::kinds::Kind;
@@ -15,10 +17,7 @@ pub(crate) fn target<'a>(kind: &'a Kind, subresource: &'a str, reset: &'a ResetF
         kind: &kind.row.kind,
         subresource,
         reset,
-        versions: match &kind.row.custom {
-            Some(_) => kind,
-            None => &OneVersion,
-        },
+        versions: kind,
     }
 }
 
@@ -45,10 +44,16 @@ pub(crate) fn track(kind: &Kind, subresource: &str, old: Option<&Value>, new: &m
     );
 }
 
-/// The versions of a custom resource differ in nothing but their names, as long as nobody converts between them.
+/// The versions of a custom resource differ in nothing but their names, as long as nobody converts between them; few
+/// built-in kinds have more than one form.
 impl Versions for Kind {
     fn at(&self, object: &Value, api_version: &str) -> Option<(TypeId, Value)> {
-        let ty = self.row.custom.as_ref()?.type_in(api_version)?;
+        let Some(custom) = &self.row.custom else {
+            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            let to = GroupVersionKind::new(group, version, &*self.row.kind);
+            return forms::convert(object, &self.row.group_version_kind(), &to);
+        };
+        let ty = custom.type_in(api_version)?;
         let mut object = object.clone();
         object["apiVersion"] = api_version.into();
         Some((ty, object))

@@ -424,3 +424,131 @@ async fn events_of_both_groups_are_encoded_apart() {
         "field label not supported: involvedObject.name"
     );
 }
+
+#[tokio::test]
+async fn an_autoscaler_is_shown_in_both_of_its_versions() {
+    let world = World::new().await;
+    let path = |version: &str| format!("/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers");
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let old = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 3}});
+    let made = world.post(&path("v1"), &old).await.expect(201);
+    assert_eq!(made["apiVersion"], "autoscaling/v1");
+    assert_eq!(made["spec"]["targetCPUUtilizationPercentage"], 80);
+    assert_eq!(made["spec"]["minReplicas"], 1);
+    let new = world.get(&format!("{}/a", path("v2"))).await.expect(200);
+    let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}});
+    assert_eq!(new["spec"]["metrics"], json!([{"type": "Resource", "resource": cpu}]));
+    assert!(new["spec"].get("targetCPUUtilizationPercentage").is_none());
+
+    let memory = json!({"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}});
+    let metrics = json!({"spec": {"metrics": [{"type": "Resource", "resource": memory}]}});
+    world
+        .patch("merge-patch+json", &format!("{}/a", path("v2")), &metrics)
+        .await
+        .expect(200);
+    let old = world.get(&format!("{}/a", path("v1"))).await.expect(200);
+    let noted = &old["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"];
+    let noted: Value = serde_json::from_str(noted.as_str().unwrap()).unwrap();
+    assert_eq!(
+        noted,
+        json!([{"type": "Resource", "resource": {"name": "memory", "targetAverageValue": "1Gi"}}])
+    );
+    // What the older version can't say survives its writers.
+    let more = json!({"spec": {"maxReplicas": 5}});
+    world
+        .patch("merge-patch+json", &format!("{}/a", path("v1")), &more)
+        .await
+        .expect(200);
+    let new = world.get(&format!("{}/a", path("v2"))).await.expect(200);
+    assert_eq!(new["spec"]["maxReplicas"], 5);
+    assert_eq!(new["spec"]["metrics"], metrics["spec"]["metrics"]);
+    assert!(new["metadata"].get("annotations").is_none());
+    let owners: Vec<&Value> = new["metadata"]["managedFields"].as_array().unwrap().iter().collect();
+    assert!(
+        owners.iter().any(|owner| owner["apiVersion"] == "autoscaling/v1"),
+        "{owners:?}"
+    );
+    let group = world.get("/apis/autoscaling").await.expect(200);
+    assert_eq!(group["preferredVersion"]["version"], "v2");
+    assert_eq!(group["versions"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn component_statuses_are_told_and_kept_nowhere() {
+    let world = World::new().await;
+    let path = "/api/v1/componentstatuses";
+    let listed = world.get(path).await;
+    let warned = listed.headers["warning"].to_str().unwrap();
+    assert!(
+        warned.contains("v1 ComponentStatus is deprecated in v1.19+"),
+        "{warned}"
+    );
+    let list = listed.expect(200);
+    assert_eq!(list["kind"], "ComponentStatusList");
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(3));
+    let etcd = world.get(&format!("{path}/etcd-0")).await.expect(200);
+    assert_eq!(etcd["conditions"][0]["status"], "True");
+    world.get(&format!("{path}/nobody")).await.expect(404);
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table = world.get_as(User::admin(), path, table).await.expect(200);
+    assert_eq!(table["columnDefinitions"][1]["name"], "Status");
+    let one = world
+        .get(&format!("{path}?fieldSelector=metadata.name%3Dscheduler"))
+        .await
+        .expect(200);
+    assert_eq!(one["items"].as_array().map(Vec::len), Some(1));
+    world.delete(&format!("{path}/etcd-0")).await.expect(405);
+}
+
+#[tokio::test]
+async fn a_claim_of_devices_is_filled_in_checked_and_fixed() {
+    let world = World::new().await;
+    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let claim = |name: &str, requests: Value| {
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name},
+            "spec": {"devices": {"requests": requests}}})
+    };
+    let wanted = json!([{"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com",
+        "selectors": [{"cel": {"expression": "device.driver == 'gpu.example.com'"}}]}}]);
+    let made = world.post(claims, &claim("a", wanted)).await.expect(201);
+    let exactly = &made["spec"]["devices"]["requests"][0]["exactly"];
+    assert_eq!(
+        (&exactly["allocationMode"], &exactly["count"]),
+        (&json!("ExactCount"), &json!(1))
+    );
+    let both = json!([{"name": "x"}, {"name": "x", "exactly": {"deviceClassName": "c", "allocationMode": "Some",
+        "selectors": [{"cel": {"expression": "object.x"}}]}}]);
+    let refused = world.post(claims, &claim("b", both)).await.expect(422);
+    let causes = refused["details"]["causes"].as_array().unwrap();
+    let fields: Vec<&str> = causes.iter().map(|cause| cause["field"].as_str().unwrap()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.devices.requests[0]",
+            "spec.devices.requests[1].exactly.selectors[0].cel.expression",
+            "spec.devices.requests[1].exactly.allocationMode",
+            "spec.devices.requests[1]",
+        ]
+    );
+    let status = json!({"status": {"allocation": {"devices": {"results": [
+        {"request": "gpu", "driver": "gpu.example.com", "pool": "p", "device": "d-0"}]}},
+        "reservedFor": [{"resource": "pods", "name": "web", "uid": "1"}]}});
+    let changed = world
+        .patch("merge-patch+json", &format!("{claims}/a/status"), &status)
+        .await
+        .expect(200);
+    assert_eq!(
+        changed["status"]["allocation"]["devices"]["results"][0]["device"],
+        "d-0"
+    );
+    let spec = json!({"spec": {"devices": {"requests": []}}});
+    let refused = world.patch("merge-patch+json", &format!("{claims}/a"), &spec).await;
+    assert_eq!(refused.expect(422)["details"]["causes"][0]["field"], "spec");
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table = world
+        .get_as(User::admin(), &format!("{claims}/a"), table)
+        .await
+        .expect(200);
+    assert_eq!(table["rows"][0]["cells"][1], "allocated,reserved");
+}

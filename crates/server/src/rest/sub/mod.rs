@@ -2,6 +2,7 @@
 
 mod access;
 mod binding;
+mod components;
 mod connect;
 mod eviction;
 mod node_call;
@@ -60,6 +61,7 @@ pub(crate) async fn handle(call: &Call) -> Result<Answer, Status> {
 pub(crate) async fn review(call: &Call) -> Result<Answer, Status> {
     match (call.kind.resource.group.as_str(), call.kind.resource.resource.as_str()) {
         ("", "bindings") => binding::of_collection(call).await,
+        ("", "componentstatuses") => components::statuses(call).await,
         ("authentication.k8s.io", "tokenreviews") => token_review::review(call).await,
         ("authentication.k8s.io", "selfsubjectreviews") => token_review::myself(call),
         ("authorization.k8s.io", "selfsubjectrulesreviews") => access::rules(call),

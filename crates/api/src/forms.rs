@@ -1,0 +1,48 @@
+//! Built-in resources that more than one version of their group serves in different shapes: how an object gets from the
+//! stored one to another, and back.
+
+pub(crate) mod autoscaler;
+
+use meta::GroupVersionKind;
+use serde_json::Value;
+
+use crate::codec::{core_event, new_event};
+use crate::resource::builtin_type;
+use crate::schema::TypeId;
+
+/// The way between a version's form and the stored one.
+#[derive(Debug)]
+pub struct Form {
+    /// From the stored form.
+    pub outward: fn(Value) -> Value,
+    /// To the stored form.
+    pub inward: fn(Value) -> Value,
+}
+
+/// An object in another version of its group, with the type that it has there; none when the kind has one form only.
+#[must_use]
+pub fn convert(object: &Value, from: &GroupVersionKind, to: &GroupVersionKind) -> Option<(TypeId, Value)> {
+    let (here, there) = (of(from), of(to));
+    if from.group != to.group || from.kind != to.kind || (here.is_none() && there.is_none()) {
+        return None;
+    }
+    let stored = here.map_or_else(|| object.clone(), |form| (form.inward)(object.clone()));
+    let converted = there.map_or_else(|| stored.clone(), |form| (form.outward)(stored.clone()));
+    Some((builtin_type(to)?, converted))
+}
+
+/// The form of a kind; none when its objects are stored as they are shown.
+#[must_use]
+pub fn of(kind: &GroupVersionKind) -> Option<&'static Form> {
+    match (kind.group.as_str(), kind.version.as_str(), kind.kind.as_str()) {
+        ("events.k8s.io", "v1", "Event") => Some(&Form {
+            outward: new_event,
+            inward: core_event,
+        }),
+        ("autoscaling", "v1", "HorizontalPodAutoscaler") => Some(&Form {
+            outward: autoscaler::to_v1,
+            inward: autoscaler::to_v2,
+        }),
+        _ => None,
+    }
+}
