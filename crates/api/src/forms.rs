@@ -19,12 +19,21 @@ pub struct Form {
     pub inward: fn(Value) -> Value,
 }
 
-/// An object in another version of its group, with the type that it has there; none when the kind has one form only.
+/// The groups whose kinds have several versions of the same form.
+const SAME: [&str; 2] = ["certificates.k8s.io", "storagemigration.k8s.io"];
+
+/// An object in another version of its group, with the type that it has there; none when the kind has one version only.
 #[must_use]
 pub fn convert(object: &Value, from: &GroupVersionKind, to: &GroupVersionKind) -> Option<(TypeId, Value)> {
     let (here, there) = (of(from), of(to));
-    if from.group != to.group || from.kind != to.kind || (here.is_none() && there.is_none()) {
+    if from.group != to.group || from.kind != to.kind {
         return None;
+    }
+    if here.is_none() && there.is_none() {
+        let mut object = object.clone();
+        object["apiVersion"] = to.group_version().to_string().into();
+        let same = SAME.contains(&to.group.as_str()).then(|| builtin_type(to)).flatten();
+        return Some((same?, object));
     }
     let stored = here.map_or_else(|| object.clone(), |form| (form.inward)(object.clone()));
     let converted = there.map_or_else(|| stored.clone(), |form| (form.outward)(stored.clone()));

@@ -169,6 +169,10 @@ pub struct SettingsArgs {
     /// The audit log.
     #[command(flatten)]
     pub audit: crate::audit::AuditArgs,
+    /// Versions and resources to serve beside those of the defaults, or not: api/all, api/beta, GROUP/VERSION or
+    /// GROUP/VERSION/RESOURCE, each with =true or =false; an empty text for the defaults.
+    #[arg(long, value_name = "KEY=BOOL,...", value_delimiter = ',')]
+    pub runtime_config: Option<Vec<String>>,
 }
 
 /// What to do with tokens.

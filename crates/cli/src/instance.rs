@@ -82,6 +82,9 @@ pub struct Settings {
     /// What is written into the audit log, and where that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditFiles>,
+    /// What is served beside the defaults, or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runtime_config: Vec<String>,
 }
 
 fn one() -> u8 {
@@ -341,10 +344,11 @@ impl Settings {
             disable_admission: Vec::new(),
             admission_file: None,
             audit: None,
+            runtime_config: Vec::new(),
         }
     }
 
-    /// What is given of admission. The file is found again from any directory.
+    /// What is given of admission and of what is served. The file is found again from any directory.
     fn take_admission(&mut self, given: &SettingsArgs) -> anyhow::Result<()> {
         let named = |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect();
         if let Some(names) = &given.enable_admission_plugins {
@@ -352,6 +356,9 @@ impl Settings {
         }
         if let Some(names) = &given.disable_admission_plugins {
             self.disable_admission = named(names);
+        }
+        if let Some(settings) = &given.runtime_config {
+            self.runtime_config = named(settings);
         }
         if let Some(file) = &given.admission_control_config_file {
             let file = std::path::absolute(file).with_context(|| format!("finding {}", file.display()))?;

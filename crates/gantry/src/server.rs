@@ -9,7 +9,9 @@ use cli::audit::AuditFiles;
 use cli::process::{Role, one_line};
 use cli::{Instance, Settings};
 use controllers::SigningKey;
-use server::{AuditPolicy, AuditSettings, Config, LogSettings, Server, User, WebhookSettings, kubeconfig};
+use server::{
+    AuditPolicy, AuditSettings, Config, LogSettings, RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
+};
 use store::Store;
 use store::embedded::{Embedded, Options};
 use tokio::net::TcpListener;
@@ -72,6 +74,8 @@ fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
     config.names = vec![settings.node_name.clone(), node::REGISTRY.to_owned()];
     config.admission.enable = settings.enable_admission.clone();
     config.admission.disable = settings.disable_admission.clone();
+    let runtime = settings.runtime_config.iter().map(String::as_str);
+    config.runtime = RuntimeConfig::parse(runtime).map_err(|why| anyhow::anyhow!("--runtime-config: {why}"))?;
     if let Some(file) = &settings.admission_file {
         config
             .admission

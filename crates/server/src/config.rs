@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::admission::AdmissionSettings;
 use crate::audit::AuditSettings;
+use crate::runtime::RuntimeConfig;
 
 /// A server's settings. [`Config::new`] has the defaults; change what differs.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Config {
     pub admission: AdmissionSettings,
     /// What is written into the audit log.
     pub audit: AuditSettings,
+    /// Which versions and resources are served beside, or instead of, those that are by default.
+    pub runtime: RuntimeConfig,
 }
 
 impl Config {
@@ -52,6 +55,7 @@ impl Config {
             event_ttl: Duration::from_secs(3600),
             admission: AdmissionSettings::default(),
             audit: AuditSettings::default(),
+            runtime: RuntimeConfig::default(),
         }
     }
 

@@ -53,7 +53,7 @@ impl Core {
         let audit = crate::audit::Audit::open(&config.audit)?;
         let pki = Pki::open(&config)?;
         let hub = Hub::start(Arc::clone(&store)).await?;
-        let kinds = Kinds::open(Catalog::builtin(), &hub).await?;
+        let kinds = Kinds::open(Catalog::builtin(), &config.runtime, &hub).await?;
         let cache = |group: &str, plural: &'static str| {
             let kind = kinds.any(group, plural).ok_or(Error::MissingKind(plural))?;
             kind.cache().cloned().map_err(|_| Error::MissingKind(plural))

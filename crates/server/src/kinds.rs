@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::endpoints::Documents;
 use crate::extensions::Converter;
 use crate::object;
+use crate::runtime::RuntimeConfig;
 
 /// The rules of a kind: compiled in, or made from a definition.
 #[derive(Clone)]
@@ -265,9 +266,15 @@ impl Served {
 }
 
 impl Kinds {
-    /// Fills the cache of every built-in row.
-    pub(crate) async fn open(catalog: &'static Catalog, hub: &Hub) -> Result<Kinds, watch::Error> {
-        let builtin = open_all(catalog.resources(), hub, None).await?;
+    /// Fills the cache of every built-in row that is served.
+    pub(crate) async fn open(
+        catalog: &'static Catalog,
+        runtime: &RuntimeConfig,
+        hub: &Hub,
+    ) -> Result<Kinds, watch::Error> {
+        let served = catalog.resources().iter().filter(|resource| runtime.serves(resource));
+        let served: Vec<Arc<Resource>> = served.cloned().collect();
+        let builtin = open_all(&served, hub, None).await?;
         Ok(Kinds {
             served: ArcSwap::from_pointee(Served::new(builtin.clone())),
             builtin,

@@ -28,6 +28,7 @@ mod mounted;
 mod object;
 pub mod pki;
 mod rest;
+mod runtime;
 mod server;
 mod service;
 mod status;
@@ -40,6 +41,7 @@ pub use audit::{AuditSettings, Level, LogSettings, Policy as AuditPolicy, Stage,
 pub use config::Config;
 pub use error::Error;
 pub use mounted::{Answer, Mounted};
+pub use runtime::RuntimeConfig;
 pub use server::Server;
 pub use service::Service;
 pub use user::User;

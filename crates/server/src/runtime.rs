@@ -21,7 +21,11 @@ impl RuntimeConfig {
     /// Which setting can't be read, and why.
     pub fn parse<'a>(settings: impl IntoIterator<Item = &'a str>) -> Result<RuntimeConfig, String> {
         let mut found = BTreeMap::new();
-        for setting in settings.into_iter().map(str::trim).filter(|setting| !setting.is_empty()) {
+        for setting in settings
+            .into_iter()
+            .map(str::trim)
+            .filter(|setting| !setting.is_empty())
+        {
             let (key, value) = setting.split_once('=').unwrap_or((setting, "true"));
             let value = match value {
                 "true" | "" => true,

@@ -196,6 +196,7 @@ fn resource(definition: &Value, version: &Value, storage: &str, family: &Arc<Fam
         ty,
         stored: GroupVersionKind::new(group, storage, kind),
         computed: false,
+        off: false,
         custom: Some(Arc::new(custom)),
     }
 }

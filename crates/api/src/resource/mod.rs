@@ -42,6 +42,8 @@ pub struct Resource {
     pub stored: GroupVersionKind,
     /// Whether objects are made when they are asked for, and never stored.
     pub computed: bool,
+    /// Whether it is served only when somebody switches it on.
+    pub off: bool,
     /// What is known of a custom resource; none for a built-in one.
     pub custom: Option<Arc<Custom>>,
 }

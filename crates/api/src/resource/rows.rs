@@ -22,17 +22,21 @@ const VERBS: [(char, &str); 8] = [
 /// Every row.
 pub(super) fn read() -> Vec<Resource> {
     let mut resources: Vec<Resource> = Vec::new();
-    let mut here = GroupVersion::default();
+    let (mut here, mut off) = (GroupVersion::default(), false);
     for line in ROWS.lines().filter(|line| !line.starts_with('#')) {
         if let Some(rest) = line.strip_prefix("G ") {
-            here = group_version(rest, ' ');
+            off = rest.ends_with(" off");
+            here = group_version(rest.strip_suffix(" off").unwrap_or(rest), ' ');
         } else if let Some(rest) = line.strip_prefix("  /") {
             if let Some(owner) = resources.last_mut() {
                 let made = subresource(rest, owner);
                 owner.subresources.push(made);
             }
         } else if let Some(rest) = line.strip_prefix(' ') {
-            resources.push(resource(rest, &here));
+            resources.push(Resource {
+                off,
+                ..resource(rest, &here)
+            });
         }
     }
     resources
@@ -63,6 +67,7 @@ fn resource(line: &'static str, here: &GroupVersion) -> Resource {
         ty: type_of(&gvk),
         stored: gvk,
         computed: false,
+        off: false,
         custom: None,
     };
     for mark in words {

@@ -8,8 +8,8 @@ use super::{Rules, metadata, strategy};
 use super::{
     address, admission, autoscaler, class, component_status, config_map, cron_job, daemon_set, definition, deployment,
     device, disruption_budget, endpoints, event, flow_control, ingress, job, lease, migration, namespace,
-    network_policy, node, persistent_volume, persistent_volume_claim, pod, pod_template, quota, rbac, replica_set,
-    service, service_account, signing_request, stateful_set, storage,
+    network_policy, node, persistent_volume, persistent_volume_claim, pod, pod_certificate, pod_template, quota, rbac,
+    replica_set, service, service_account, signing_request, stateful_set, storage, trust,
 };
 
 /// The rules of a built-in resource, `None` when it has none of its own. The group of the old core is empty.
@@ -54,6 +54,8 @@ pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
         ("batch", "cronjobs") => &cron_job::CronJob,
         ("batch", "jobs") => &job::Job,
         ("certificates.k8s.io", "certificatesigningrequests") => &signing_request::CertificateSigningRequest,
+        ("certificates.k8s.io", "clustertrustbundles") => &trust::ClusterTrustBundle,
+        ("certificates.k8s.io", "podcertificaterequests") => &pod_certificate::PodCertificateRequest,
         ("coordination.k8s.io", "leases") => &lease::Lease,
         ("discovery.k8s.io", "endpointslices") => &endpoints::EndpointSlice,
         ("events.k8s.io", "events") => &event::Event,

@@ -37,6 +37,7 @@ mod node;
 mod persistent_volume;
 mod persistent_volume_claim;
 pub(crate) mod pod;
+mod pod_certificate;
 mod pod_template;
 mod quota;
 mod rbac;
@@ -51,6 +52,7 @@ mod storage;
 pub(crate) mod strategy;
 #[cfg(test)]
 mod tests;
+mod trust;
 pub(crate) mod view;
 mod workload;
 

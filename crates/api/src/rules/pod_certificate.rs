@@ -28,7 +28,9 @@ const LONGEST_CHAIN: usize = 100 << 10;
 
 impl Rules for PodCertificateRequest {
     fn default(&self, object: &mut Value) {
-        object.object("spec").or("maxExpirationSeconds", MOST_KUBERNETES_SECONDS);
+        object
+            .object("spec")
+            .or("maxExpirationSeconds", MOST_KUBERNETES_SECONDS);
         object.object("status");
     }
 
@@ -75,7 +77,13 @@ impl Rules for PodCertificateRequest {
     }
 
     fn selectable(&self) -> &'static [&'static str] {
-        &["metadata.name", "metadata.namespace", "spec.nodeName", "spec.signerName"]
+        &[
+            "metadata.name",
+            "metadata.namespace",
+            "spec.nodeName",
+            "spec.podName",
+            "spec.signerName",
+        ]
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -134,7 +142,11 @@ fn spec(spec: &Value, errors: &mut Errors) {
     };
     let domain = signer.split('/').next().unwrap_or_default();
     let of_kubernetes = domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
-    let most = if of_kubernetes { MOST_KUBERNETES_SECONDS } else { MOST_SECONDS };
+    let most = if of_kubernetes {
+        MOST_KUBERNETES_SECONDS
+    } else {
+        MOST_SECONDS
+    };
     if !(LEAST_SECONDS..=most).contains(&seconds) {
         let detail = format!("must be in the range [{LEAST_SECONDS}, {most}]");
         errors.invalid(&at_seconds, seconds, &detail);
@@ -170,7 +182,7 @@ fn key(key: &SubjectPublicKeyInfo<'_>) -> Result<(), (Value, &'static str)> {
         return Ok(());
     }
     match key.parsed() {
-        Ok(PublicKey::EC(point)) if matches!(point.key_size(), 256 | 384 | 520 | 521 | 528) => Ok(()),
+        Ok(PublicKey::EC(point)) if matches!(point.key_size(), 256 | 384 | 528) => Ok(()),
         Ok(PublicKey::EC(point)) => Err((
             format!("curve P-{}", point.key_size()).into(),
             "elliptic public keys must use curve P256, P384, or P521",
@@ -218,7 +230,10 @@ fn status(object: &Value, old: &Value, errors: &mut Errors) {
         }
     };
     if has_ended(old, &ENDS) {
-        unlike(old, "immutable after PodCertificateRequest is issued, denied, or failed");
+        unlike(
+            old,
+            "immutable after PodCertificateRequest is issued, denied, or failed",
+        );
     } else if has_ended(status, &["Denied", "Failed"]) {
         let detail = "non-condition status fields must be empty when denying or failing the PodCertificateRequest";
         unlike(&json!({"conditions": list}), detail);
@@ -272,9 +287,15 @@ fn issued(object: &Value, errors: &mut Errors) {
 fn times(object: &Value, from: i64, to: i64, errors: &mut Errors) {
     let (status, at) = (object.at("status"), Path::new("status"));
     for (name, detail) in [
-        ("notBefore", "must be present and consistent with the issued certificate"),
+        (
+            "notBefore",
+            "must be present and consistent with the issued certificate",
+        ),
         ("notAfter", "must be present and consistent with the issued certificate"),
-        ("beginRefreshAt", "must be present and in the range [notbefore+10min, notafter-10min]"),
+        (
+            "beginRefreshAt",
+            "must be present and in the range [notbefore+10min, notafter-10min]",
+        ),
     ] {
         if status.lacks(name) {
             errors.required(&at.child(name), detail);
@@ -283,18 +304,32 @@ fn times(object: &Value, from: i64, to: i64, errors: &mut Errors) {
     if !errors.0.is_empty() {
         return;
     }
-    let second = |name: &str| status.text(name).parse::<Timestamp>().map_or(i64::MIN, Timestamp::as_second);
+    let second = |name: &str| {
+        status
+            .text(name)
+            .parse::<Timestamp>()
+            .map_or(i64::MIN, Timestamp::as_second)
+    };
     let mut wrong = |name: &str, detail: &str| errors.invalid(&at.child(name), status.text(name), detail);
     let ten_minutes = SignedDuration::from_mins(10).as_secs();
     let lifetime = to.saturating_sub(from);
     let most = object.at("spec").int("maxExpirationSeconds").unwrap_or(0);
     let refresh = second("beginRefreshAt");
     if second("notBefore") != from {
-        wrong("notBefore", "must be set to the NotBefore time encoded in the leaf certificate");
+        wrong(
+            "notBefore",
+            "must be set to the NotBefore time encoded in the leaf certificate",
+        );
     } else if from.abs_diff(Timestamp::now().as_second()) > 300 {
-        wrong("notBefore", "must be set to within 5 minutes of kube-apiserver's current time");
+        wrong(
+            "notBefore",
+            "must be set to within 5 minutes of kube-apiserver's current time",
+        );
     } else if second("notAfter") != to {
-        wrong("notAfter", "must be set to the NotAfter time encoded in the leaf certificate");
+        wrong(
+            "notAfter",
+            "must be set to the NotAfter time encoded in the leaf certificate",
+        );
     } else if lifetime < LEAST_SECONDS {
         wrong("certificateChain", "leaf certificate lifetime must be >= 1 hour");
     } else if lifetime > most {

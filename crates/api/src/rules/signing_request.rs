@@ -254,6 +254,11 @@ fn signer(name: &str, at: &Path<'_>, errors: &mut Errors) {
         errors.invalid(at, name, "the legacy signerName is not allowed via this API version");
         return;
     }
+    signer_name(name, at, errors);
+}
+
+/// The name of a signer: a domain, a slash, and a path without more of them.
+pub(crate) fn signer_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
     if name.is_empty() {
         errors.required(at, "");
         return;

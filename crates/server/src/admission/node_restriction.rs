@@ -35,6 +35,7 @@ impl Plugin for NodeRestriction {
             }
             ("", "nodes", _) => own_node(review, node, object),
             ("", "serviceaccounts", "token") => token(review, node, object),
+            ("certificates.k8s.io", "podcertificaterequests", "") => certificate(review, node, object),
             ("coordination.k8s.io", "leases", _) => lease(review, node),
             ("storage.k8s.io", "csinodes", _) if review.name != node => {
                 Err(review.forbidden("can only access CSINode with the same name as the requesting node"))
@@ -109,6 +110,66 @@ fn own_node(review: &Review<'_>, node: &str, object: Option<&Value>) -> Result<(
     }
     if review.operation == Operation::Update && old["spec"]["taints"] != object["spec"]["taints"] {
         return Err(review.forbidden(format!("node {node:?} is not allowed to modify taints")));
+    }
+    Ok(())
+}
+
+/// A node asks for certificates of its own pods alone, and only for those that mount one of the signer's.
+fn certificate(review: &Review<'_>, node: &str, request: Option<&Value>) -> Result<(), Status> {
+    let (Operation::Create, Some(request)) = (review.operation, request) else {
+        return Err(review.forbidden("unexpected operation: nodes only create PodCertificateRequests"));
+    };
+    let spec = |name: &str| object::text(request, &["spec", name]);
+    let named = spec("nodeName");
+    if named != node {
+        return Err(review.forbidden(format!(
+            "PodCertificateRequest.Spec.NodeName={named:?}, which is not the requesting node {node:?}"
+        )));
+    }
+    let (space, name) = (review.namespace, spec("podName"));
+    let full = format!("{space}/{name}");
+    let find = |plural: &str, key: ObjectKey| review.core.cached_tree("", plural, &key);
+    let pod = find("pods", ObjectKey::namespaced(space, name));
+    let account = find(
+        "serviceaccounts",
+        ObjectKey::namespaced(space, spec("serviceAccountName")),
+    );
+    let found = find("nodes", ObjectKey::cluster(node));
+    let (Some(pod), Some(account), Some(found)) = (pod, account, found) else {
+        return Err(review.forbidden(format!("pod {full:?}, its service account or its node isn't there")));
+    };
+    for (field, object) in [("nodeUID", &found), ("podUID", &pod), ("serviceAccountUID", &account)] {
+        if spec(field) != object::uid(object) {
+            return Err(review.forbidden(format!(
+                "PodCertificateRequest for pod {full:?} has a {field} that is not that of what it names"
+            )));
+        }
+    }
+    if object::text(&pod, &["spec", "nodeName"]) != node {
+        return Err(review.forbidden(format!(
+            "pod {full:?} is not running on node {node:?} named in the PodCertificateRequest"
+        )));
+    }
+    if pod["metadata"]["annotations"].get(MIRROR).is_some() {
+        return Err(review.forbidden(format!("pod {full:?} is a mirror pod")));
+    }
+    if object::text(&pod, &["spec", "serviceAccountName"]) != spec("serviceAccountName") {
+        return Err(review.forbidden(format!(
+            "PodCertificateRequest for pod {full:?} contains a serviceAccountName that differs from the running pod's"
+        )));
+    }
+    let signer = spec("signerName");
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let sources = volumes
+        .filter_map(|volume| volume["projected"]["sources"].as_array())
+        .flatten();
+    if !sources
+        .into_iter()
+        .any(|source| source["podCertificate"]["signerName"] == signer)
+    {
+        return Err(review.forbidden(format!(
+            "pod {full:?} does not mount a podCertificate projected volume for signer {signer:?}"
+        )));
     }
     Ok(())
 }

@@ -82,6 +82,9 @@ pub(super) const ROWS: &[Row] = &[
         Box::new(certificates::Certificates::Approval)
     }),
     on("CertificateSigning", |_| Box::new(certificates::Certificates::Signing)),
+    on("ClusterTrustBundleAttest", |_| {
+        Box::new(certificates::Certificates::Attest)
+    }),
     on("CertificateSubjectRestriction", |_| {
         Box::new(certificates::Certificates::Subject)
     }),

@@ -30,6 +30,15 @@ pub(crate) fn decide(pods: &Pods, policy: &Policy, node: &str, asked: &Attribute
             ("create", "token") | ("get", "") => related(pods, node, asked),
             _ => no("can only create tokens for individual service accounts".to_owned()),
         },
+        ("certificates.k8s.io", "podcertificaterequests") => match (asked.verb, asked.subresource) {
+            // The admission plug-in NodeRestriction sees for whom.
+            ("create", "") => by_role(policy, asked),
+            ("list" | "watch", "") if asked.selected("spec.nodeName") == Some(node) => by_role(policy, asked),
+            ("list" | "watch", "") => {
+                no("can only list/watch podcertificaterequests with nodeName field selector".to_owned())
+            }
+            (verb, _) => no(format!("nodes may not {verb} podcertificaterequests")),
+        },
         ("coordination.k8s.io", "leases") => {
             let own = asked.name == node || (asked.verb == "create" && asked.name.is_empty());
             if asked.namespace != LEASES {

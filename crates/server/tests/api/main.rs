@@ -18,6 +18,7 @@ mod pod_security;
 mod policies;
 mod quota;
 mod streams;
+mod versions;
 mod watching;
 mod webhooks;
 mod world;
