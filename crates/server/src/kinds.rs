@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use meta::{GroupKind, GroupResource, Status};
 use serde_json::Value;
+use tokio::sync::Notify;
 use watch::{Cache, Hub, Key, Projection};
 
 use crate::core::Core;
@@ -219,6 +220,7 @@ impl Kind {
 pub(crate) struct Kinds {
     builtin: Vec<Arc<Kind>>,
     served: ArcSwap<Served>,
+    changes: Notify,
 }
 
 /// One state of what is served.
@@ -277,6 +279,7 @@ impl Kinds {
         let builtin = open_all(&served, hub, None).await?;
         Ok(Kinds {
             served: ArcSwap::from_pointee(Served::new(builtin.clone())),
+            changes: Notify::new(),
             builtin,
         })
     }
@@ -286,6 +289,12 @@ impl Kinds {
         let mut all = self.builtin.clone();
         all.extend(custom);
         self.served.store(Arc::new(Served::new(all)));
+        self.changes.notify_one();
+    }
+
+    /// Until something else is served than when this was asked last. One task may ask.
+    pub(crate) async fn changed(&self) {
+        self.changes.notified().await;
     }
 
     /// What is served now.

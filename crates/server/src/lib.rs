@@ -27,6 +27,7 @@ mod metrics;
 mod mounted;
 mod object;
 pub mod pki;
+mod registration;
 mod rest;
 mod runtime;
 mod server;

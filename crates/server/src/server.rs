@@ -13,7 +13,7 @@ use crate::http::body::incoming;
 use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
-use crate::{Config, Error, User, admission, bootstrap, extensions, fairness, kubeconfig, pki};
+use crate::{Config, Error, User, admission, bootstrap, extensions, fairness, kubeconfig, pki, registration};
 
 /// A running API server. Clones are the same server.
 #[derive(Clone)]
@@ -29,6 +29,10 @@ impl Server {
         bootstrap::run(&core).await?;
         extensions::start(&core).await.map_err(|status| Error::Bootstrap {
             what: "custom resources".to_owned(),
+            status: Box::new(status),
+        })?;
+        registration::start(&core).await.map_err(|status| Error::Bootstrap {
+            what: "APIServices".to_owned(),
             status: Box::new(status),
         })?;
         fairness::follow(&core).await?;

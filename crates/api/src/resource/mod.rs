@@ -254,7 +254,7 @@ mod tests {
         assert!(catalog.resource("", "v1", "deployments").is_none());
         let events = catalog.resource("events.k8s.io", "v1", "events").unwrap();
         assert_eq!(events.key_prefix(), "/registry/core/events/");
-        assert_eq!(catalog.groups()[1], ("apps", vec!["v1"]));
+        assert_eq!(catalog.groups()[2], ("apps", vec!["v1"]));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::check::Errors;
 use super::{Rules, metadata, strategy};
 use super::{
-    address, admission, autoscaler, class, component_status, config_map, cron_job, daemon_set, definition, deployment,
-    device, disruption_budget, endpoints, event, flow_control, ingress, job, lease, migration, namespace,
+    address, admission, api_service, autoscaler, class, component_status, config_map, cron_job, daemon_set, definition,
+    deployment, device, disruption_budget, endpoints, event, flow_control, ingress, job, lease, migration, namespace,
     network_policy, node, persistent_volume, persistent_volume_claim, pod, pod_certificate, pod_template, quota, rbac,
     replica_set, service, service_account, signing_request, stateful_set, storage, trust,
 };
@@ -45,6 +45,7 @@ pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
             &admission::Configuration { mutating: false }
         }
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::CustomResourceDefinition,
+        ("apiregistration.k8s.io", "apiservices") => &api_service::ApiService,
         ("apps", "controllerrevisions") => &pod_template::ControllerRevision,
         ("apps", "daemonsets") => &daemon_set::DaemonSet,
         ("apps", "deployments") => &deployment::Deployment,

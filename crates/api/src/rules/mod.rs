@@ -7,6 +7,7 @@
 mod address;
 mod admission;
 mod age;
+mod api_service;
 mod autoscaler;
 mod base64;
 pub(crate) mod check;

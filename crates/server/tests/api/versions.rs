@@ -138,3 +138,76 @@ async fn a_migration_is_checked() {
         .expect(422);
     assert_eq!(refused["details"]["causes"][0]["field"], "spec");
 }
+
+#[tokio::test]
+async fn each_served_version_has_its_local_service() {
+    let world = World::new().await;
+    let path = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let core = world.get(&format!("{path}/v1.")).await.expect(200);
+    assert_eq!(
+        core["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"],
+        "onstart"
+    );
+    let condition = &core["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["status"], &condition["reason"]),
+        (&json!("True"), &json!("Local"))
+    );
+    let list = world.get(path).await.expect(200);
+    let names: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|service| service["metadata"]["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        names.contains(&"v1.apps") && names.contains(&"v1.resource.k8s.io"),
+        "{names:?}"
+    );
+    assert!(!names.contains(&"v1beta1.certificates.k8s.io"));
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table = world
+        .get_as(User::admin(), &format!("{path}/v1.apps"), table)
+        .await
+        .expect(200);
+    assert_eq!(table["rows"][0]["cells"][1..3], [json!("Local"), json!("True")]);
+
+    // What is deleted comes back, what definitions bring comes and goes with them.
+    let uid = core["metadata"]["uid"].clone();
+    world.delete(&format!("{path}/v1.")).await.expect(200);
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget"}, "versions": [{"name": "v1", "served": true,
+                "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    world.post(definitions, &definition).await.expect(201);
+    let until = |name: &'static str, code: u16| {
+        let world = &world;
+        async move {
+            for _ in 0..500 {
+                let found = world.get(&format!("{path}/{name}")).await;
+                if found.code.as_u16() == code {
+                    return found.json();
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            panic!("{name} doesn't answer {code}");
+        }
+    };
+    let custom = until("v1.example.com", 200).await;
+    assert_eq!(custom["spec"]["groupPriorityMinimum"], 1000);
+    assert_eq!(
+        custom["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"],
+        "true"
+    );
+    assert_ne!(until("v1.", 200).await["metadata"]["uid"], uid);
+    world
+        .delete(&format!("{definitions}/widgets.example.com"))
+        .await
+        .expect(200);
+    until("v1.example.com", 404).await;
+    let wrong = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "x"},
+        "spec": {"group": "g.example", "version": "v1", "groupPriorityMinimum": 0, "versionPriority": 1}});
+    let refused = world.post(path, &wrong).await.expect(422);
+    assert_eq!(refused["details"]["causes"].as_array().map(Vec::len), Some(2));
+}
