@@ -100,7 +100,7 @@ fn resource_entry(resource: &Resource) -> Value {
     if !resource.categories.is_empty() {
         entry["categories"] = json!(resource.categories);
     }
-    if resource.has_verb("get") {
+    if resource.has_verb("get") && !resource.computed {
         entry["storageVersionHash"] = storage_version_hash(&resource.stored).into();
     }
     entry

@@ -49,7 +49,8 @@ impl Rules for ApiService {
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Errors::default();
-        metadata::create(object, false, metadata::segment, &mut errors);
+        let at = Path::new("metadata");
+        metadata::plain_template(object.at("metadata"), false, metadata::segment, &at, &mut errors);
         spec(object, &mut errors);
         errors.0
     }

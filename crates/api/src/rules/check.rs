@@ -28,6 +28,15 @@ impl Errors {
         self.0.push(FieldError::invalid(at, value, detail));
     }
 
+    /// The field's value is malformed; it isn't told.
+    pub(crate) fn malformed(&mut self, at: &Path<'_>, detail: &str) {
+        let error = FieldError::invalid(at, Value::Null, detail);
+        self.0.push(FieldError {
+            bad_value: None,
+            ..error
+        });
+    }
+
     /// The field's value is malformed, for each of these reasons.
     pub(crate) fn invalid_each(&mut self, at: &Path<'_>, value: &str, reasons: impl IntoIterator<Item = String>) {
         for reason in reasons {

@@ -15,23 +15,10 @@ use super::{
 /// The rules of a built-in resource, `None` when it has none of its own. The group of the old core is empty.
 #[must_use]
 pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
+    if group.is_empty() {
+        return of_core(plural);
+    }
     Some(match (group, plural) {
-        ("", "componentstatuses") => &component_status::ComponentStatus,
-        ("", "configmaps") => &config_map::ConfigMap,
-        ("", "endpoints") => &endpoints::Endpoints,
-        ("", "events") => &event::Event,
-        ("", "limitranges") => &quota::LimitRange,
-        ("", "namespaces") => &namespace::Namespace,
-        ("", "nodes") => &node::Node,
-        ("", "persistentvolumeclaims") => &persistent_volume_claim::PersistentVolumeClaim,
-        ("", "persistentvolumes") => &persistent_volume::PersistentVolume,
-        ("", "pods") => &pod::Pod,
-        ("", "podtemplates") => &pod_template::PodTemplate,
-        ("", "replicationcontrollers") => &replica_set::ReplicationController,
-        ("", "resourcequotas") => &quota::ResourceQuota,
-        ("", "secrets") => &config_map::Secret,
-        ("", "serviceaccounts") => &service_account::ServiceAccount,
-        ("", "services") => &service::Service,
         ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => &admission::Mutating,
         ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings") => &admission::Binding { mutating: true },
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations") => {
@@ -86,6 +73,28 @@ pub fn of(group: &str, plural: &str) -> Option<&'static dyn Rules> {
         ("storage.k8s.io", "volumeattachments") => &storage::VolumeAttachment,
         ("storage.k8s.io", "volumeattributesclasses") => &storage::VolumeAttributesClass,
         ("storagemigration.k8s.io", "storageversionmigrations") => &migration::StorageVersionMigration,
+        _ => return None,
+    })
+}
+
+fn of_core(plural: &str) -> Option<&'static dyn Rules> {
+    Some(match plural {
+        "componentstatuses" => &component_status::ComponentStatus,
+        "configmaps" => &config_map::ConfigMap,
+        "endpoints" => &endpoints::Endpoints,
+        "events" => &event::Event,
+        "limitranges" => &quota::LimitRange,
+        "namespaces" => &namespace::Namespace,
+        "nodes" => &node::Node,
+        "persistentvolumeclaims" => &persistent_volume_claim::PersistentVolumeClaim,
+        "persistentvolumes" => &persistent_volume::PersistentVolume,
+        "pods" => &pod::Pod,
+        "podtemplates" => &pod_template::PodTemplate,
+        "replicationcontrollers" => &replica_set::ReplicationController,
+        "resourcequotas" => &quota::ResourceQuota,
+        "secrets" => &config_map::Secret,
+        "serviceaccounts" => &service_account::ServiceAccount,
+        "services" => &service::Service,
         _ => return None,
     })
 }

@@ -74,7 +74,8 @@ impl Rules for StorageVersionMigration {
         if !before.lacks("resourceVersion") && before.text("resourceVersion") != revision {
             errors.invalid(&at.child("resourceVersion"), revision, "field is immutable");
         }
-        let mut wrong = |detail: &str| errors.invalid(&at_list, list.to_vec(), detail);
+        let told = if list.is_empty() { Value::Null } else { list.into() };
+        let mut wrong = |detail: &str| errors.invalid(&at_list, told.clone(), detail);
         if is_true(status, "Succeeded") && is_true(status, "Failed") {
             wrong("Both success and failed conditions cannot be true at the same time");
         }

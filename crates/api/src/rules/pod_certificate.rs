@@ -10,7 +10,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::check::{Errors, IMMUTABLE};
-use super::column::{self, text, wide};
+use super::column::{self, text};
 use super::view::{Edit as _, View as _, same};
 use super::{Column, Rules, age, base64, conditions, form, metadata, signing_request, strategy};
 
@@ -18,11 +18,12 @@ use super::{Column, Rules, age, base64, conditions, form, metadata, signing_requ
 pub(crate) struct PodCertificateRequest;
 
 /// The three ways in which a request ends.
-const ENDS: [&str; 3] = ["Denied", "Failed", "Issued"];
+const ENDS: [&str; 3] = ["Issued", "Denied", "Failed"];
 const LEAST_SECONDS: i64 = 3600;
 const MOST_SECONDS: i64 = 91 * 86_400;
 /// The most that Kubernetes' own signers give.
 const MOST_KUBERNETES_SECONDS: i64 = 86_400;
+const LONGEST_ANNOTATIONS: usize = 256 << 10;
 const LONGEST_REQUEST: usize = 10 << 10;
 const LONGEST_CHAIN: usize = 100 << 10;
 
@@ -94,7 +95,7 @@ impl Rules for PodCertificateRequest {
             text("NodeName", "The pod's node."),
             text("SignerName", "Who is asked to sign."),
             text("State", "What was decided."),
-            wide("UnverifiedUserAnnotations", "What the pod tells the signer."),
+            text("UnverifiedUserAnnotations", "What the pod tells the signer."),
         ];
         COLUMNS
     }
@@ -119,7 +120,7 @@ fn spec(spec: &Value, errors: &mut Errors) {
     let signer = spec.text("signerName");
     signing_request::signer_name(signer, &at.child("signerName"), errors);
     let notes = at.child("unverifiedUserAnnotations");
-    metadata::annotations(spec.at("unverifiedUserAnnotations"), &notes, errors);
+    user_annotations(spec.at("unverifiedUserAnnotations"), &notes, errors);
     let names = [
         ("podName", "podUID"),
         ("serviceAccountName", "serviceAccountUID"),
@@ -153,10 +154,31 @@ fn spec(spec: &Value, errors: &mut Errors) {
     }
     if spec.lacks("stubPKCS10Request") {
         let detail = "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set";
-        errors.invalid(&at, Value::Null, detail);
+        errors.malformed(&at, detail);
         return;
     }
     request(spec.text("stubPKCS10Request"), &at.child("stubPKCS10Request"), errors);
+}
+
+/// Annotations for the signer: each key has a domain.
+fn user_annotations(annotations: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let mut size = 0;
+    for (key, value) in annotations.as_object().into_iter().flatten() {
+        let key = key.to_lowercase();
+        size += key.len() + value.as_str().map_or(0, str::len);
+        let wrong = form::qualified_name(&key);
+        if key.is_empty() {
+            errors.required(at, "");
+        } else if !wrong.is_empty() {
+            errors.invalid_each(at, &key, wrong);
+        } else if !key.contains('/') {
+            let detail = "must be a domain-prefixed key (such as \"acme.io/foo\")";
+            errors.invalid(at, key, detail);
+        }
+    }
+    if size > LONGEST_ANNOTATIONS {
+        errors.too_long(at, LONGEST_ANNOTATIONS);
+    }
 }
 
 /// An empty request whose key is the pod's. Who signs checks that it is signed by that key.
@@ -167,11 +189,13 @@ fn request(encoded: &str, at: &Path<'_>, errors: &mut Errors) {
     }
     let der = base64::decode(encoded).unwrap_or_default();
     let Ok(([], request)) = X509CertificationRequest::from_der(&der) else {
-        errors.invalid(at, Value::Null, "must be a valid PKCS#10 CSR");
+        errors.malformed(at, "must be a valid PKCS#10 CSR");
         return;
     };
-    if let Err((value, detail)) = key(&request.certification_request_info.subject_pki) {
-        errors.invalid(at, value, detail);
+    match key(&request.certification_request_info.subject_pki) {
+        Ok(()) => {}
+        Err((Value::Null, detail)) => errors.malformed(at, detail),
+        Err((value, detail)) => errors.invalid(at, value, detail),
     }
 }
 
@@ -208,13 +232,17 @@ fn has_ended(status: &Value, ends: &[&str]) -> bool {
 fn status(object: &Value, old: &Value, errors: &mut Errors) {
     let (status, at) = (object.at("status"), Path::new("status"));
     let (list, at_list) = (status.list("conditions"), at.child("conditions"));
+    let mut known = 0;
     for (index, condition) in list.iter().enumerate() {
-        let (kind, at) = (condition.text("type"), at_list.index(index));
+        // Kubernetes writes the place as if it was a name.
+        let place = format!("[{index}]");
+        let (kind, at) = (condition.text("type"), at_list.child(&place));
         if !ENDS.contains(&kind) {
             errors.not_supported(&at.child("type"), kind, &ENDS);
             continue;
         }
-        if index > 0 {
+        known += 1;
+        if known > 1 {
             let detail = r#"There may be at most one condition with type "Issued", "Denied", or "Failed""#;
             errors.invalid(&at.child("type"), kind, detail);
         }
@@ -226,7 +254,7 @@ fn status(object: &Value, old: &Value, errors: &mut Errors) {
     }
     let mut unlike = |expected: &Value, detail: &str| {
         if !same(status, expected) {
-            errors.invalid(&at, status.clone(), detail);
+            errors.malformed(&at, detail);
         }
     };
     if has_ended(old, &ENDS) {

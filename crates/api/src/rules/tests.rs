@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::check::Errors;
 use super::view::{Edit as _, View as _};
-use super::{FieldError, Requester, Rules, metadata, of, other};
+use super::{FieldError, Requester, Rules, metadata, of, of_version, other};
 
 const QUESTIONS: &str = include_str!("testdata/questions.jsonl");
 const ANSWERS: &str = include_str!("testdata/answers.jsonl");
@@ -17,7 +17,10 @@ const ANSWERS: &str = include_str!("testdata/answers.jsonl");
 /// Answers a question; the same shape as the oracle's answers.
 fn answer(question: &Value, now: &str) -> Value {
     let (group, plural) = question.text("resource").split_once('/').expect("GROUP/PLURAL");
-    let rules = of(if group == "core" { "" } else { group }, plural).unwrap_or_else(|| other(true));
+    let api_version = question.at("object").text("apiVersion");
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let group = if group == "core" { "" } else { group };
+    let rules = of_version(group, version, plural).unwrap_or_else(|| other(true));
     let mut object = question.at("object").clone();
     rules.default(&mut object);
     match question.text("op") {

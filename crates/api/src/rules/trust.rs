@@ -35,7 +35,7 @@ impl Rules for ClusterTrustBundle {
         if spec.text("trustBundle") != before.text("trustBundle") {
             bundle(spec.text("trustBundle"), &mut errors);
         }
-        metadata::plain_update(object, old, &mut errors);
+        metadata::update(object, old, &mut errors);
         let at = Path::new("spec.signerName");
         errors.immutable(&at, spec.at("signerName"), before.at("signerName"));
         errors.0

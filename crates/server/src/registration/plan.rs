@@ -12,7 +12,7 @@ const LABEL: &str = "kube-aggregator.kubernetes.io/automanaged";
 pub(super) const GROUP: &str = "apiregistration.k8s.io";
 
 /// The priorities of built-in versions: of the group, and of the version in it.
-const PRIORITIES: [(&str, &str, i32, i32); 27] = [
+const PRIORITIES: [(&str, &str, i32, i32); 25] = [
     ("", "v1", 18_000, 1),
     ("apps", "v1", 17_800, 15),
     ("events.k8s.io", "v1", 17_750, 15),
@@ -35,12 +35,10 @@ const PRIORITIES: [(&str, &str, i32, i32); 27] = [
     ("discovery.k8s.io", "v1", 16_200, 15),
     ("resource.k8s.io", "v1", 16_200, 21),
     ("flowcontrol.apiserver.k8s.io", "v1", 16_100, 21),
-    ("internal.apiserver.k8s.io", "v1alpha1", 16_000, 9),
     ("storagemigration.k8s.io", "v1", 15_800, 15),
     ("storagemigration.k8s.io", "v1beta1", 15_800, 9),
     // Elsewhere another server has it, which is registered with these.
     ("metrics.k8s.io", "v1beta1", 100, 100),
-    ("lifecycle.k8s.io", "v1alpha1", 15_700, 1),
 ];
 /// Those of versions that definitions bring.
 const CUSTOM: (i32, i32) = (1_000, 100);

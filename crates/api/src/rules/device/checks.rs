@@ -55,6 +55,40 @@ pub(super) fn driver(name: &str, at: &Path<'_>, errors: &mut Errors) {
     errors.invalid_each(at, name, form::dns_subdomain(&name.to_lowercase()));
 }
 
+/// The same where Kubernetes declares the rule, and says that the case doesn't matter.
+pub(super) fn any_case_driver(name: &str, at: &Path<'_>, errors: &mut Errors) {
+    let before = errors.0.len();
+    driver(name, at, errors);
+    for error in &mut errors.0[before..] {
+        error.detail = error
+            .detail
+            .replace(
+                "a lowercase RFC 1123 subdomain must consist of lower case",
+                "an RFC 1123 subdomain must consist of",
+            )
+            .replace("e.g. 'example.com'", "e.g. 'Example.com'");
+    }
+}
+
+/// The name of a pool where Kubernetes declares the rule: each part is told by its place.
+pub(super) fn declared_pool(name: &str, at: &Path<'_>, errors: &mut Errors) {
+    if name.is_empty() {
+        errors.required(at, "");
+        return;
+    }
+    if name.len() > 253 {
+        errors.too_long(at, 253);
+    }
+    for (place, part) in name.split('/').enumerate() {
+        if part.is_empty() {
+            errors.invalid(at, name, &format!("segment {place}: must not be empty"));
+            continue;
+        }
+        let reasons = form::dns_subdomain(part);
+        errors.invalid_each(at, part, reasons.iter().map(|why| format!("segment {place}: {why}")));
+    }
+}
+
 /// The name of a pool: domains with slashes between.
 pub(super) fn pool(name: &str, at: &Path<'_>, errors: &mut Errors) {
     if name.is_empty() {
@@ -110,12 +144,9 @@ pub(super) fn qualified(name: &str, with_domain: bool, at: &Path<'_>, errors: &m
 /// A share of a device: a UUID in its usual form.
 pub(super) fn share(id: &str, at: &Path<'_>, errors: &mut Errors) {
     let shape = id.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
-    if !shape || !id.chars().all(|each| each.is_ascii_hexdigit() || each == '-') {
-        errors.invalid(at, id, "error validating uid: invalid UUID format");
-    } else if id != id.to_lowercase() {
-        let detail = "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase \
-            hexadecimal characters";
-        errors.invalid(at, id, detail);
+    let hexadecimal = |each: char| matches!(each, '0'..='9' | 'a'..='f' | '-');
+    if !shape || !id.chars().all(hexadecimal) {
+        errors.invalid(at, id, "must be a lowercase UUID in 8-4-4-4-12 format");
     }
 }
 
@@ -196,11 +227,11 @@ pub(super) fn binding_conditions(owner: &Value, at: &Path<'_>, errors: &mut Erro
     match (wanted, failures) {
         ([], [_, ..]) => {
             let detail = "bindingConditions are required to use bindingFailureConditions";
-            errors.invalid(&at_wanted, wanted.to_vec(), detail);
+            errors.invalid(&at_wanted, Value::Null, detail);
         }
         ([_, ..], []) => {
             let detail = "bindingFailureConditions are required to use bindingConditions";
-            errors.invalid(&at_failures, failures.to_vec(), detail);
+            errors.invalid(&at_failures, Value::Null, detail);
         }
         _ => {}
     }
@@ -213,7 +244,7 @@ pub(super) fn opaque(owner: &Value, stored: bool, at: &Path<'_>, errors: &mut Er
         errors.required(&at, "");
         return;
     }
-    driver(opaque.text("driver"), &at.child("driver"), errors);
+    any_case_driver(opaque.text("driver"), &at.child("driver"), errors);
     data(opaque.at("parameters"), stored, &at.child("parameters"), errors);
 }
 

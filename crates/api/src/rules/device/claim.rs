@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use meta::Path;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::check::Errors;
 use super::super::view::{Edit as _, View as _, same};
@@ -91,11 +91,7 @@ fn request(request: &Value, at: &Path<'_>, errors: &mut Errors) {
 }
 
 fn request_name(name: &str, at: &Path<'_>, errors: &mut Errors) {
-    if name.is_empty() {
-        errors.required(at, "");
-    } else {
-        errors.form(at, name, form::dns_label);
-    }
+    errors.form(at, name, form::dns_label);
 }
 
 /// What stands in a request and in each of its alternatives.
@@ -195,16 +191,26 @@ pub(super) fn class(spec: &Value, old: &Value, errors: &mut Errors) {
         checks::opaque(item, kept, at, errors);
     });
     if spec.has("extendedResourceName") {
-        let name = spec.text("extendedResourceName");
-        let extended = name.contains('/')
-            && !name.contains("kubernetes.io/")
-            && !name.starts_with("requests.")
-            && form::qualified_name(&format!("requests.{name}")).is_empty();
-        if !extended {
-            let detail = "must be a valid extended resource name";
-            errors.invalid(&at.child("extendedResourceName"), name, detail);
-        }
+        extended(
+            spec.text("extendedResourceName"),
+            &at.child("extendedResourceName"),
+            errors,
+        );
     }
+}
+
+/// The name of a resource of somebody else's, which a quota can count.
+fn extended(name: &str, at: &Path<'_>, errors: &mut Errors) {
+    if !name.contains('/') {
+        let detail = "a name must be a domain-prefixed path, such as 'example.com/my-prop'";
+        errors.invalid(at, name, detail);
+    } else if name.contains("kubernetes.io/") {
+        errors.invalid(at, name, r#"must not have "kubernetes.io/" domain"#);
+    }
+    if name.starts_with("requests.") {
+        errors.invalid(at, name, r#"must not have "requests." prefix"#);
+    }
+    errors.invalid_each(at, name, form::qualified_name(&format!("requests.{name}")));
 }
 
 /// What names a device that a claim got, or a share of it.
@@ -212,10 +218,10 @@ fn device_key(device: &Value) -> [String; 4] {
     ["driver", "pool", "device", "shareID"].map(|name| device.text(name).to_owned())
 }
 
+/// A device as Go prints its name.
 fn device_name(device: &Value) -> Value {
     let [driver, pool, device, share] = device_key(device);
-    let share = if share.is_empty() { share } else { format!("/{share}") };
-    format!("{driver}/{pool}/{device}{share}").into()
+    json!({"Driver": driver, "Pool": pool, "Device": device, "ShareID": share})
 }
 
 /// What is told of devices goes with them.
@@ -277,7 +283,9 @@ pub(super) fn status(claim: &Value, old: &Value, errors: &mut Errors) {
     }
     let at = at.child("allocation");
     if old.has("allocation") && status.has("allocation") {
-        errors.fixed(&at, allocation, old.at("allocation"));
+        if !same(allocation, old.at("allocation")) {
+            errors.invalid(&at, Value::Null, "field cannot be modified once set");
+        }
     } else if status.has("allocation") {
         let requests = claim.at("spec").at("devices").list("requests");
         allocated(allocation, requests, &at, errors);
@@ -294,6 +302,8 @@ fn allocated(allocation: &Value, requests: &[Value], at: &Path<'_>, errors: &mut
         errors,
         |result, at, errors| {
             reference(result.text("request"), requests, &at.child("request"), errors);
+            checks::any_case_driver(result.text("driver"), &at.child("driver"), errors);
+            checks::declared_pool(result.text("pool"), &at.child("pool"), errors);
             device(result, at, errors);
             checks::binding_conditions(result, at, errors);
             let tolerations = at.child("tolerations");
@@ -328,10 +338,8 @@ fn allocated(allocation: &Value, requests: &[Value], at: &Path<'_>, errors: &mut
     }
 }
 
-/// The names of a device that was allocated.
+/// The device in its pool.
 fn device(device: &Value, at: &Path<'_>, errors: &mut Errors) {
-    checks::driver(device.text("driver"), &at.child("driver"), errors);
-    checks::pool(device.text("pool"), &at.child("pool"), errors);
     errors.form(&at.child("device"), device.text("device"), form::dns_label);
     if device.has("shareID") {
         checks::share(device.text("shareID"), &at.child("shareID"), errors);
@@ -339,6 +347,8 @@ fn device(device: &Value, at: &Path<'_>, errors: &mut Errors) {
 }
 
 fn device_status(status: &Value, results: &[Value], at: &Path<'_>, errors: &mut Errors) {
+    checks::driver(status.text("driver"), &at.child("driver"), errors);
+    checks::pool(status.text("pool"), &at.child("pool"), errors);
     device(status, at, errors);
     if !results.iter().any(|result| device_key(result) == device_key(status)) {
         errors.invalid(at, device_name(status), "must be an allocated device in the claim");
@@ -374,6 +384,13 @@ fn device_status(status: &Value, results: &[Value], at: &Path<'_>, errors: &mut 
 /// An interface's address with the length of its prefix, in its usual form.
 fn canonical(address: &str) -> Option<String> {
     let (ip, length) = address.split_once('/')?;
-    let (ip, length) = (ip.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?);
+    let (ip, length) = (ip.parse().ok().or_else(|| with_zeros(ip))?, length.parse::<u8>().ok()?);
     (length <= if ip.is_ipv4() { 32 } else { 128 }).then(|| format!("{ip}/{length}"))
+}
+
+/// An address of version 4 whose numbers may begin with zeros, as Go's older reading has it.
+fn with_zeros(ip: &str) -> Option<IpAddr> {
+    let numbers: Option<Vec<u8>> = ip.split('.').map(|number| number.parse().ok()).collect();
+    let numbers: [u8; 4] = numbers?.try_into().ok()?;
+    Some(IpAddr::from(numbers))
 }

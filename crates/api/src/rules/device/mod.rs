@@ -222,6 +222,7 @@ impl Rules for ResourceClaim {
 impl Rules for ResourceClaimTemplate {
     fn default(&self, object: &mut Value) {
         let spec = object.object("spec");
+        spec.object("metadata");
         claim::defaults(spec.object("spec"));
     }
 

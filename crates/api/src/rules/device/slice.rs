@@ -14,6 +14,10 @@ const MOST_ADVANCED_DEVICES: usize = 64;
 const MOST_FACTS: usize = 32;
 const MOST_COUNTERS: usize = 32;
 const LONGEST_VALUE: usize = 64;
+/// The kinds of values that an attribute may have.
+const VALUES: [&str; 8] = [
+    "int", "bool", "string", "version", "ints", "bools", "strings", "versions",
+];
 
 /// Leaves out what only an alpha gate lets in, and notes since when there are taints.
 pub(super) fn defaults(spec: &mut Value) {
@@ -225,13 +229,15 @@ fn attribute(value: &Value, at: &Path<'_>, errors: &mut Errors) {
             errors.too_long(&at, LONGEST_VALUE);
         }
     }
-    match value
-        .as_object()
-        .map_or(0, |fields| fields.values().filter(|field| !field.is_null()).count())
-    {
-        0 => errors.invalid(at, "", "exactly one value must be specified"),
-        1 => {}
-        _ => errors.invalid(at, value.clone(), "exactly one value must be specified"),
+    let set: Vec<&str> = VALUES.into_iter().filter(|name| value.has(name)).collect();
+    let known = VALUES.map(|name| format!("`{name}`")).join(", ");
+    match set[..] {
+        [] => errors.invalid(at, "", &format!("must specify one of: {known}")),
+        [_] => {}
+        _ => {
+            let set = format!("{{{}}}", set.join(", "));
+            errors.invalid(at, set, &format!("must specify exactly one of: {known}"));
+        }
     }
 }
 
