@@ -106,10 +106,8 @@ impl Rules for StorageVersionMigration {
         let resource = GroupResource::new(resource.text("group"), resource.text("resource"));
         let states = object.at("status").list("conditions").iter();
         let states = states.filter(|condition| condition.text("status") == "True");
-        let states = states.map(|condition| condition.text("type"));
-        let state = states
-            .filter(|kind| matches!(*kind, "Running" | "Failed" | "Succeeded"))
-            .next_back();
+        let mut states = states.map(|condition| condition.text("type"));
+        let state = states.rfind(|kind| matches!(*kind, "Running" | "Failed" | "Succeeded"));
         vec![
             column::name(object),
             resource.to_string().into(),

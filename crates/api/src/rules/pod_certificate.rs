@@ -103,8 +103,8 @@ impl Rules for PodCertificateRequest {
     fn cells(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
         let spec = object.at("spec");
         let kinds = object.at("status").list("conditions").iter();
-        let kinds = kinds.map(|condition| condition.text("type"));
-        let state = kinds.filter(|kind| ENDS.contains(kind)).next_back();
+        let mut kinds = kinds.map(|condition| condition.text("type"));
+        let state = kinds.rfind(|kind| ENDS.contains(kind));
         let mut cells = vec![column::name(object)];
         for name in ["podName", "serviceAccountName", "nodeName", "signerName"] {
             cells.push(spec.text(name).into());

@@ -91,7 +91,7 @@ fn sign_for_pod(review: &Review<'_>, signer: &str, request: &Value) -> Result<()
     }
     let user = &review.user.name;
     let detail = format!("User {user:?} is not permitted to \"sign\" for signer {signer:?}");
-    let error = FieldError::forbidden(&Path::new("spec.signerName"), &detail);
+    let error = FieldError::forbidden(Path::new("spec.signerName"), &detail);
     Err(Status::invalid(&review.kind.group_kind, review.name, &[error]))
 }
 
