@@ -17,6 +17,8 @@ pub struct Form {
     pub outward: fn(Value) -> Value,
     /// To the stored form.
     pub inward: fn(Value) -> Value,
+    /// The field of the stored form that a selector means by a label; none when objects can't be selected by it.
+    pub field: fn(&str) -> Option<String>,
 }
 
 /// The groups whose kinds have several versions of the same form.
@@ -47,11 +49,23 @@ pub fn of(kind: &GroupVersionKind) -> Option<&'static Form> {
         ("events.k8s.io", "v1", "Event") => Some(&Form {
             outward: new_event,
             inward: core_event,
+            field: event_field,
         }),
         ("autoscaling", "v1", "HorizontalPodAutoscaler") => Some(&Form {
             outward: autoscaler::to_v1,
             inward: autoscaler::to_v2,
+            field: |label| Some(label.to_owned()),
         }),
+        _ => None,
+    }
+}
+
+/// Events of the new group are selected by their own names for what the old one keeps.
+fn event_field(label: &str) -> Option<String> {
+    match (label, label.split_once('.')) {
+        (_, Some(("regarding", rest))) => Some(format!("involvedObject.{rest}")),
+        ("reportingController", _) => Some("reportingComponent".to_owned()),
+        ("reason" | "type", _) => Some(label.to_owned()),
         _ => None,
     }
 }

@@ -19,6 +19,7 @@ mod gc;
 mod history;
 mod ipam;
 mod job;
+mod mirror;
 mod namespace;
 mod nodes;
 mod owner;

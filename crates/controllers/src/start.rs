@@ -14,8 +14,8 @@ use crate::protection::What;
 use crate::world::World;
 use crate::write::Writer;
 use crate::{
-    accounts, cronjob, csr, daemonset, deployment, disruption, endpoints, gc, ipam, job, namespace, nodes, podgc,
-    protection, quota, replicaset, statefulset, tokens,
+    accounts, cronjob, csr, daemonset, deployment, disruption, endpoints, gc, ipam, job, mirror, namespace, nodes,
+    podgc, protection, quota, replicaset, statefulset, tokens,
 };
 
 /// The user that the shared watches act as.
@@ -100,6 +100,8 @@ impl<F: Fn(&str) -> Client> Starter<'_, F> {
         self.start(job::Ttl::new(world, writer), WORKERS);
         let writer = self.writer("endpointslice-controller");
         self.start(endpoints::Controller::slices(world, writer), WORKERS);
+        let writer = self.writer("endpointslicemirroring-controller");
+        self.start(mirror::Controller::new(world, writer), WORKERS);
         let writer = self.writer("endpoint-controller");
         self.start(endpoints::Controller::endpoints(world, writer), WORKERS);
         let writer = self.writer("service-account-controller");

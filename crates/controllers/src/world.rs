@@ -41,6 +41,8 @@ pub(crate) const BY_NAMESPACE: usize = 1;
 pub(crate) const BY_NODE: usize = 2;
 /// Index of endpoint slices by `namespace/service`.
 pub(crate) const BY_SERVICE: usize = 0;
+/// Index of endpoint slices by the `namespace/name` of the Endpoints that they mirror.
+pub(crate) const BY_MIRRORED: usize = 1;
 
 /// Index of budgets by namespace.
 pub(crate) const BUDGETS_BY_NAMESPACE: usize = 0;
@@ -119,6 +121,7 @@ impl World {
             services: Informer::of(Api::<core::Service>::all(all())).start(project::service),
             slices: Informer::of(Api::<discovery::EndpointSlice>::all(all()))
                 .index(|slice: &Slice, values| values.extend(slice.service.as_deref().map(Into::into)))
+                .index(|slice: &Slice, values| values.extend(slice.mirrored.as_deref().map(Into::into)))
                 .start(project::slice),
             endpoints: Informer::of(Api::<core::Endpoints>::all(all())).start(project::endpoints),
             namespaces: Informer::of(Api::<core::Namespace>::all(all())).start(project::namespace),

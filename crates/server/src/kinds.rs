@@ -138,19 +138,13 @@ impl Kind {
         }
     }
 
-    /// The field that a selector means by this label; none when objects can't be selected by it. Events of the new group
-    /// are selected by their own names for what the old one keeps.
+    /// The field that a selector means by this label; none when objects can't be selected by it.
     pub(crate) fn field(&self, label: &str) -> Option<String> {
         if matches!(label, "metadata.name" | "metadata.namespace") {
             return Some(label.to_owned());
         }
         let field = match self.outward {
-            Outward::Event => match label.split_once('.') {
-                Some(("regarding", rest)) => format!("involvedObject.{rest}"),
-                None if label == "reportingController" => "reportingComponent".to_owned(),
-                None if matches!(label, "reason" | "type") => label.to_owned(),
-                _ => return None,
-            },
+            Outward::Form(form) => (form.field)(label)?,
             _ => label.to_owned(),
         };
         self.rules.is_selectable(&field).then_some(field)

@@ -51,8 +51,14 @@ pub(super) fn suite(cache: &Path) -> anyhow::Result<Suite> {
     let sources = source(&format!("k8s.io/kubernetes@v{KUBERNETES}"))?;
     let module = Module::new(cache, "suite", &kubernetes_module(&sources)?)?;
     let specs = cache.join("e2e.test");
+    // Some specs go by the version that the suite says it has.
+    let version = "k8s.io/component-base/version";
+    let (major, minor) = version_parts();
+    let flags = format!(
+        "-ldflags=-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
+    );
     module.build(
-        &["test", "-c", "-vet=off", "-ldflags=-s -w"],
+        &["test", "-c", "-vet=off", &flags],
         "k8s.io/kubernetes/test/e2e",
         &specs,
     )?;
@@ -64,6 +70,11 @@ pub(super) fn suite(cache: &Path) -> anyhow::Result<Suite> {
         sources,
         module,
     })
+}
+
+fn version_parts() -> (&'static str, &'static str) {
+    let (major, rest) = KUBERNETES.split_once('.').unwrap_or((KUBERNETES, ""));
+    (major, rest.split('.').next().unwrap_or_default())
 }
 
 impl Suite {

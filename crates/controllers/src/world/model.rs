@@ -151,8 +151,11 @@ pub(crate) struct Slice {
     pub(crate) key: ObjectKey,
     pub(crate) uid: String,
     pub(crate) labels: Labels,
+    pub(crate) annotations: Labels,
     /// `namespace/service` when it is managed by our controller.
     pub(crate) service: Option<String>,
+    /// `namespace/name` of the Endpoints that it mirrors.
+    pub(crate) mirrored: Option<String>,
     pub(crate) address_type: String,
     pub(crate) endpoints: Vec<discovery::Endpoint>,
     pub(crate) ports: Vec<discovery::EndpointPort>,
@@ -160,7 +163,12 @@ pub(crate) struct Slice {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoints {
+    pub(crate) uid: String,
     pub(crate) labels: Labels,
+    /// Those that a mirror has, too.
+    pub(crate) annotations: Labels,
+    /// Whether slices are to be made of it, if its service selects no pods.
+    pub(crate) is_mirrored: bool,
     pub(crate) ours: bool,
     pub(crate) subsets: Vec<core::EndpointSubset>,
 }

@@ -340,13 +340,19 @@ pub(super) fn service(service: &core::Service) -> Service {
 pub(super) fn slice(slice: &discovery::EndpointSlice) -> Slice {
     let meta = &slice.metadata;
     let labels = meta.labels.clone().unwrap_or_default();
-    let ours = labels.get("endpointslice.kubernetes.io/managed-by").map(String::as_str)
-        == Some("endpointslice-controller.k8s.io");
-    let service = labels.get("kubernetes.io/service-name").filter(|_| ours);
+    let manager = labels.get("endpointslice.kubernetes.io/managed-by").map(String::as_str);
+    let of = |controller: &str| {
+        let name = labels
+            .get("kubernetes.io/service-name")
+            .filter(|_| manager == Some(controller));
+        name.map(|name| format!("{}/{name}", meta.namespace.as_deref().unwrap_or_default()))
+    };
     Slice {
+        mirrored: of(crate::mirror::NAME),
+        service: of("endpointslice-controller.k8s.io"),
+        annotations: meta.annotations.clone().unwrap_or_default(),
         key: key(meta),
         uid: meta.uid.clone().unwrap_or_default(),
-        service: service.map(|name| format!("{}/{name}", meta.namespace.as_deref().unwrap_or_default())),
         labels,
         address_type: slice.address_type.clone(),
         endpoints: slice.endpoints.clone().unwrap_or_default(),
@@ -355,8 +361,22 @@ pub(super) fn slice(slice: &discovery::EndpointSlice) -> Slice {
 }
 
 pub(super) fn endpoints(endpoints: &core::Endpoints) -> Endpoints {
-    let labels = endpoints.metadata.labels.clone().unwrap_or_default();
+    let meta = &endpoints.metadata;
+    let labels = meta.labels.clone().unwrap_or_default();
+    let mut annotations = meta.annotations.clone().unwrap_or_default();
+    // An old form of leader election lives in Endpoints and changes every few seconds.
+    let is_mirrored = labels
+        .get("endpointslice.kubernetes.io/skip-mirror")
+        .map(String::as_str)
+        != Some("true")
+        && !annotations.contains_key("control-plane.alpha.kubernetes.io/leader")
+        && meta.deletion_timestamp.is_none();
+    annotations.remove("endpoints.kubernetes.io/last-change-trigger-time");
+    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     Endpoints {
+        uid: meta.uid.clone().unwrap_or_default(),
+        annotations,
+        is_mirrored,
         ours: labels.get("endpoints.kubernetes.io/managed-by").map(String::as_str) == Some("endpoint-controller"),
         labels,
         subsets: endpoints.subsets.clone().unwrap_or_default(),

@@ -96,7 +96,7 @@ impl Rotated {
     /// Removes what is too old or too much of what was rotated out.
     fn forget(&self) {
         let mut backups = backups(&self.settings.path);
-        backups.sort_by(|a, b| b.1.cmp(&a.1));
+        backups.sort_by_key(|(_, modified)| std::cmp::Reverse(*modified));
         let (most, days) = (self.settings.max_backups as usize, self.settings.max_age);
         let oldest = SystemTime::now().checked_sub(Duration::from_secs(u64::from(days) * 86_400));
         for (at, (backup, modified)) in backups.iter().enumerate() {

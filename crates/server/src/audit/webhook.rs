@@ -116,7 +116,7 @@ impl Webhook {
     /// Takes an event for the next batch.
     pub(super) fn send(&self, event: &Event) {
         let Ok(value) = serde_json::to_value(event) else { return };
-        if self.events.try_send(value).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) % 1000 == 0 {
+        if self.events.try_send(value).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000) {
             tracing::error!(
                 room = ROOM,
                 "audit events are dropped: the webhook takes them too slowly"
