@@ -59,7 +59,8 @@ impl Machine {
 
     pub(super) fn know(&self, others: &[&Machine]) -> crate::Reached {
         let peers: Vec<Peer> = others.iter().map(|other| other.as_peer()).collect();
-        self.network.set_peers(IpAddr::V4(self.address), &peers).unwrap()
+        self.place
+            .run(|| self.network.set_peers(IpAddr::V4(self.address), &peers).unwrap())
     }
 
     pub(super) fn links(&self) -> Vec<String> {
