@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
@@ -27,6 +28,8 @@ pub(crate) type Data = Arc<BTreeMap<String, Vec<u8>>>;
 pub(crate) enum Kind {
     ConfigMap,
     Secret,
+    /// All ClusterTrustBundles: which of them a volume shows depends on their labels. It has no name.
+    TrustBundles,
 }
 
 /// An object that a pod mounts.
@@ -115,6 +118,29 @@ impl Objects {
         }))
     }
 
+    /// The trust anchors of a bundle, as they were written; `None` when there is no such bundle.
+    pub(crate) async fn trust_bundle(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        let api: Api<ClusterTrustBundle> = Api::all(self.client.clone());
+        let bundle = api.get_opt(name).await;
+        let bundle = bundle.map_err(|error| ConfigError(format!("couldn't get clustertrustbundle {name}: {error}")))?;
+        Ok(bundle.map(|bundle| bundle.spec.trust_bundle))
+    }
+
+    /// The trust anchors of all bundles of a signer whose labels fit.
+    pub(crate) async fn trust_bundles(&self, signer: &str, labels: &str) -> Result<Vec<String>, ConfigError> {
+        let api: Api<ClusterTrustBundle> = Api::all(self.client.clone());
+        let wanted = ListParams::default()
+            .fields(&format!("spec.signerName={signer}"))
+            .labels(labels);
+        let bundles = api.list(&wanted).await;
+        let bundles = bundles.map_err(|error| ConfigError(format!("couldn't list clustertrustbundles: {error}")))?;
+        Ok(bundles
+            .items
+            .into_iter()
+            .map(|bundle| bundle.spec.trust_bundle)
+            .collect())
+    }
+
     /// A new token for a pod's service account, bound to the pod.
     pub(crate) async fn token(&self, pod: &Pod, audience: Option<&str>, seconds: i64) -> Result<Token, ConfigError> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
@@ -169,6 +195,7 @@ impl Objects {
         let task = match key.kind {
             Kind::ConfigMap => tokio::spawn(count::<ConfigMap>(client, key.clone(), sender)),
             Kind::Secret => tokio::spawn(count::<Secret>(client, key.clone(), sender)),
+            Kind::TrustBundles => tokio::spawn(count_bundles(client, sender)),
         };
         let entry = Arc::new(Followed {
             changes,
@@ -213,6 +240,22 @@ where
         known = now;
         if changed && !first {
             changes.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// Counts the changes of any ClusterTrustBundle; the state at the start is none.
+async fn count_bundles(client: Client, changes: watch::Sender<u64>) {
+    let api: Api<PartialObjectMeta<ClusterTrustBundle>> = Api::all(client);
+    let mut first = true;
+    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+            Ok(watcher::Event::InitDone) if std::mem::take(&mut first) => {}
+            // After a watch was broken anything may have changed.
+            Ok(_) => changes.send_modify(|count| *count += 1),
+            Err(error) => tracing::debug!(%error, "following trust bundles"),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod host_path;
 mod payload;
 mod sub_path;
+mod trust;
 mod writer;
 
 use std::collections::HashMap;

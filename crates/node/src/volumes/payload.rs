@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Volume};
 
-use super::Around;
 use super::writer::{File, Files};
+use super::{Around, trust};
 use crate::bundle::{ConfigError, field, resources};
 use crate::objects::{Data, Key, Kind, Objects};
 
@@ -89,9 +89,24 @@ pub(crate) fn references(pod: &Pod) -> Vec<Key> {
             if let Some(source) = &source.secret {
                 add(Kind::Secret, &source.name);
             }
+            if source.cluster_trust_bundle.is_some() {
+                add(Kind::TrustBundles, "");
+            }
         }
     }
     keys
+}
+
+/// Without a group to share it, a file such as a token is for the one user who runs the pod.
+fn only_for(pod: &Pod, mode: i32) -> Result<(u32, Option<u32>), ConfigError> {
+    let security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    Ok(match security.and_then(|context| context.fs_group) {
+        Some(_) => (0o600, None),
+        None => match same_user(pod) {
+            Some(uid) => (0o600, Some(uid)),
+            None => (mode_bits(mode)?, None),
+        },
+    })
 }
 
 impl Payload {
@@ -126,15 +141,7 @@ impl Payload {
                 let life = token.expires.duration_since(Timestamp::now());
                 let renew = Timestamp::now() + SignedDuration::from_secs(life.as_secs() * 4 / 5);
                 self.refresh_at = Some(self.refresh_at.map_or(renew, |at| at.min(renew)));
-                // Without a group to share it, a token is for the one user who runs the pod.
-                let security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
-                let (mode, uid) = match security.and_then(|context| context.fs_group) {
-                    Some(_) => (0o600, None),
-                    None => match same_user(pod) {
-                        Some(uid) => (0o600, Some(uid)),
-                        None => (mode_bits(mode)?, None),
-                    },
-                };
+                let (mode, uid) = only_for(pod, mode)?;
                 self.put(
                     &source.path,
                     File {
@@ -143,6 +150,11 @@ impl Payload {
                         uid,
                     },
                 )?;
+            }
+            if let Some(source) = &source.cluster_trust_bundle {
+                let content = trust::anchors(objects, source).await?;
+                let (mode, uid) = only_for(pod, mode)?;
+                self.put(&source.path, File { content, mode, uid })?;
             }
         }
         Ok(())
