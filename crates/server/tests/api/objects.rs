@@ -552,3 +552,42 @@ async fn a_claim_of_devices_is_filled_in_checked_and_fixed() {
         .expect(200);
     assert_eq!(table["rows"][0]["cells"][1], "allocated,reserved");
 }
+
+#[tokio::test]
+async fn a_pods_own_certificate_lives_within_bounds() {
+    let world = World::new().await;
+    world.default_account("default").await;
+    let make = async |source: Value| {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "p-"}, "spec": {
+            "containers": [{"name": "c", "image": "i"}],
+            "volumes": [{"name": "v", "projected": {"sources": [source]}}]}});
+        world.post("/api/v1/namespaces/default/pods", &pod).await
+    };
+    let certificate = |seconds: u32| {
+        json!({"podCertificate": {"signerName": "example.com/it", "keyType": "ED25519",
+            "credentialBundlePath": "it.pem", "maxExpirationSeconds": seconds}})
+    };
+    make(certificate(3600)).await.expect(201);
+    let at = "spec.volumes[0].projected.sources[0]";
+    for (source, why) in [
+        (
+            certificate(3599),
+            "podCertificate.maxExpirationSeconds: Invalid value: 3599: if provided, maxExpirationSeconds must be >= 3600",
+        ),
+        (
+            certificate(7_862_401),
+            "podCertificate.maxExpirationSeconds: Invalid value: 7862401: if provided, maxExpirationSeconds must be <= 7862400",
+        ),
+        (
+            json!({"podCertificate": {"signerName": "example.com/it", "keyType": "ED25519"}}),
+            "podCertificate: Required value: specify at least one of credentialBundlePath, keyPath, and certificateChainPath",
+        ),
+        (
+            json!({"clusterTrustBundle": {"path": "a"}}),
+            "clusterTrustBundle: Required value: either name or signerName must be specified",
+        ),
+    ] {
+        let message = make(source).await.expect(422)["message"].as_str().unwrap().to_owned();
+        assert!(message.ends_with(&format!("{at}.{why}")), "{message}");
+    }
+}

@@ -1,5 +1,6 @@
 //! What a pod spec must be like, in pods and in templates.
 
+mod certificate;
 mod container;
 mod env;
 mod pod_level;

@@ -9,7 +9,7 @@ use crate::rules::check::Errors;
 use crate::rules::view::View as _;
 use crate::rules::{form, persistent_volume_claim, resources};
 
-use super::env;
+use super::{certificate, env};
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 const HOST_PATH_TYPES: [&str; 8] = [
@@ -248,17 +248,23 @@ fn projected(volume: &Value, at: &Path<'_>, errors: &mut Errors) {
             service_account_token(token, at, &each.child("serviceAccountToken"), errors);
             unique(token.text("path"), token.text("path"), &mut paths, at, errors);
         }
-        count += ["clusterTrustBundle", "podCertificate"]
-            .iter()
-            .filter(|name| source.has(name))
-            .count();
+        let bundle = source.at("clusterTrustBundle");
+        if !bundle.is_null() {
+            count += 1;
+            certificate::trust_bundle(bundle, at, &each.child("clusterTrustBundle"), &mut paths, errors);
+        }
+        let own = source.at("podCertificate");
+        if !own.is_null() {
+            count += 1;
+            certificate::pod_certificate(own, at, &each.child("podCertificate"), &mut paths, errors);
+        }
         if count > 1 {
             errors.forbidden(&each, "may not specify more than 1 volume type per source");
         }
     }
 }
 
-fn unique<'a>(path: &'a str, shown: &str, paths: &mut Vec<&'a str>, at: &Path<'_>, errors: &mut Errors) {
+pub(super) fn unique<'a>(path: &'a str, shown: &str, paths: &mut Vec<&'a str>, at: &Path<'_>, errors: &mut Errors) {
     if path.is_empty() {
         return;
     }
@@ -299,7 +305,7 @@ fn no_backsteps(path: &str, at: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn local_path(path: &str, at: &Path<'_>, errors: &mut Errors) {
+pub(super) fn local_path(path: &str, at: &Path<'_>, errors: &mut Errors) {
     descending_path(path, at, errors);
     if path.starts_with("..") && !path.starts_with("../") {
         errors.invalid(at, path, "must not start with '..'");
