@@ -23,7 +23,9 @@ const LOOPBACK: u32 = 1;
 const HOOK_PREROUTING: u32 = 0;
 const HOOK_POSTROUTING: u32 = 4;
 const PRIORITY_RAW: i32 = -300;
-const PRIORITY_SOURCE: i32 = 100;
+/// After the instances' own chains: the first that changes a source ends it for the others, and theirs also note to whom a
+/// client of a service with affinity was led.
+const PRIORITY_AFTER_SOURCE: i32 = 101;
 const RAW: &str = "nodes-raw-prerouting";
 const CHAIN: &str = "nodes-postrouting";
 
@@ -140,7 +142,7 @@ fn rules(instance: &InstanceId, lab: Lab) -> Result<(), Error> {
     let loopback = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
     let from_nodes = Rule::default().input_prefix(&link_prefix(instance));
     batch.rule(RAW, &from_nodes.to(loopback, false).then(Target::Drop));
-    batch.chain(CHAIN, base("nat", HOOK_POSTROUTING, PRIORITY_SOURCE));
+    batch.chain(CHAIN, base("nat", HOOK_POSTROUTING, PRIORITY_AFTER_SOURCE));
     let leaving = Rule::default().from(lab.network, false).to(lab.network, true);
     batch.rule(CHAIN, &leaving.masquerade());
     let committed = batch.commit(&mut netfilter);

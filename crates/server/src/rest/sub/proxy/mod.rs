@@ -3,6 +3,7 @@
 //! The way is the tunnel of a node: it connects to the pod's address, or answers itself what a kubelet would. Only
 //! endpoints that no node of ours has are called directly.
 
+mod html;
 pub(crate) mod place;
 pub(crate) mod stream;
 mod transport;

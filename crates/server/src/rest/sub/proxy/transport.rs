@@ -1,18 +1,24 @@
 //! One request passed on and its answer passed back: which headers go along, which don't, and upgrades.
 
+use std::io::Read as _;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use meta::Status;
 
 use super::place::{Place, Way};
-use super::{Answer, Call, stream, unreachable};
+use super::{Answer, Call, html, stream, unreachable};
 use crate::http::Body;
 use crate::http::body::Incoming;
+use crate::rest::answer;
 use crate::rest::sub::node_call;
+
+/// Links in a page that is larger stay as they are.
+const MAX_PAGE: usize = 16 << 20;
 
 /// Headers that are about one connection and not about the request.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -66,7 +72,7 @@ pub(super) async fn pass(call: &Call, place: &Place, uri: &str) -> Result<Answer
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgraded(call, &mut answer);
     }
-    Ok(Answer::Raw(backward(call, answer, place)))
+    Ok(Answer::Raw(backward(call, answer, place).await?))
 }
 
 /// Asks the node itself.
@@ -146,7 +152,11 @@ fn strip(headers: &mut HeaderMap) {
 }
 
 /// The answer as the client gets it. Where it leads elsewhere on the proxied server, it leads there through the proxy.
-fn backward(call: &Call, answer: Response<hyper::body::Incoming>, place: &Place) -> Response<Body> {
+async fn backward(
+    call: &Call,
+    answer: Response<hyper::body::Incoming>,
+    place: &Place,
+) -> Result<Response<Body>, Status> {
     let (mut parts, body) = answer.into_parts();
     strip(&mut parts.headers);
     let led = parts.headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
@@ -156,20 +166,55 @@ fn backward(call: &Call, answer: Response<hyper::body::Incoming>, place: &Place)
         && let Ok(to) = HeaderValue::from_str(&to)
     {
         parts.headers.insert(header::LOCATION, to);
+        return Ok(Response::from_parts(parts, Body::foreign(body)));
     }
-    Response::from_parts(parts, Body::foreign(body))
+    if !is_page(&parts.headers) {
+        return Ok(Response::from_parts(parts, Body::foreign(body)));
+    }
+    let page = Limited::new(body, MAX_PAGE).collect().await;
+    let page = page.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+    let change = |to: &str| led_to(to, place, before);
+    let zipped = parts.headers.get(header::CONTENT_ENCODING).is_some();
+    let page: Bytes = match zipped {
+        true => answer::gzip(&html::rewrite(&gunzip(&page), change)),
+        false => html::rewrite(&page, change).into(),
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Ok(Response::from_parts(parts, Body::full(page)))
 }
 
-fn led_to(to: &str, place: &Place, before: &str) -> Option<String> {
-    let uri: http::Uri = to.parse().ok()?;
-    let same = |authority: &http::uri::Authority| {
-        authority.host() == place.host && authority.port_u16().is_none_or(|port| port == place.port)
+/// Whether an answer is a page whose links can be read.
+fn is_page(headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     };
-    if !uri.authority().is_none_or(same) || !uri.path().starts_with('/') || uri.path().starts_with(before) {
-        return None;
-    }
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    Some(format!("{before}{}{query}", uri.path()))
+    let media_type = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    let length = text(header::CONTENT_LENGTH).parse::<usize>().unwrap_or_default();
+    media_type == "text/html" && matches!(text(header::CONTENT_ENCODING), "" | "gzip") && length <= MAX_PAGE
+}
+
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let _ = flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain);
+    plain
+}
+
+/// An address of the proxied server as it is reached through the proxy; none when it leads there already, or elsewhere.
+fn led_to(to: &str, place: &Place, before: &str) -> Option<String> {
+    let path = match to.split_once("://") {
+        None => to,
+        Some((_, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/')?);
+            let authority: http::uri::Authority = authority.parse().ok()?;
+            let same = authority.host() == place.host && authority.port_u16().is_none_or(|port| port == place.port);
+            same.then_some(path)?
+        }
+    };
+    let is_rooted = path.starts_with('/') && !path.starts_with("//") && !path.starts_with(before);
+    is_rooted.then(|| format!("{before}{path}"))
 }
 
 /// Joins both connections when the proxied server has switched protocols.
@@ -213,6 +258,8 @@ mod tests {
         assert_eq!(to("http://10.0.0.1:8080/login?next=1"), there);
         assert_eq!(to("http://elsewhere/login"), None);
         assert_eq!(to("login"), None);
+        assert_eq!(to("//elsewhere/login"), None);
+        assert_eq!(to("/a#b"), Some("/api/v1/namespaces/a/pods/b/proxy/a#b".to_owned()));
     }
 
     #[test]
