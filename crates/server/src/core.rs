@@ -17,10 +17,14 @@ use crate::admission::Chain;
 use crate::authn::token::Claims;
 use crate::authz::policy::Sources;
 use crate::authz::{self, Attributes, Decision, Policy, node};
+use crate::changes::Changes;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::{Config, Error};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const ROLES_AND_BINDINGS: [&str; 4] = ["clusterroles", "roles", "clusterrolebindings", "rolebindings"];
 
 /// The inside of a server.
 pub(crate) struct Core {
@@ -58,12 +62,12 @@ impl Core {
             let kind = kinds.any(group, plural).ok_or(Error::MissingKind(plural))?;
             kind.cache().cloned().map_err(|_| Error::MissingKind(plural))
         };
-        let rbac = "rbac.authorization.k8s.io";
+        let [cluster_roles, roles, cluster_bindings, bindings] = ROLES_AND_BINDINGS;
         let rbac = [
-            cache(rbac, "clusterroles")?,
-            cache(rbac, "roles")?,
-            cache(rbac, "clusterrolebindings")?,
-            cache(rbac, "rolebindings")?,
+            cache(RBAC, cluster_roles)?,
+            cache(RBAC, roles)?,
+            cache(RBAC, cluster_bindings)?,
+            cache(RBAC, bindings)?,
         ];
         let pods = cache("", "pods")?;
         let core = Core {
@@ -158,34 +162,13 @@ impl Core {
 
     /// Compiles the policy anew whenever a role or a binding changes, until the server stops.
     pub(crate) async fn follow_policy(self: Arc<Self>) {
+        let Some(mut changes) = Changes::of(&self, RBAC, &ROLES_AND_BINDINGS) else {
+            return;
+        };
         loop {
-            let mut watchers = Vec::new();
-            for cache in &self.rbac {
-                match cache.list_and_watch(watch::Selection::default()) {
-                    Ok((_, watcher)) => watchers.push(watcher),
-                    Err(_) => return,
-                }
-            }
             self.compile_policy();
-            let [a, b, c, d] = &mut watchers[..] else { return };
-            loop {
-                let changed = tokio::select! {
-                    () = self.stopping.cancelled() => return,
-                    event = a.next() => event,
-                    event = b.next() => event,
-                    event = c.next() => event,
-                    event = d.next() => event,
-                };
-                match changed {
-                    Ok(_) => {
-                        for watcher in [&mut *a, &mut *b, &mut *c, &mut *d] {
-                            while let Ok(Some(_)) = watcher.try_next() {}
-                        }
-                        self.compile_policy();
-                    }
-                    Err(watch::Error::Expired { .. }) => break,
-                    Err(_) => return,
-                }
+            if !changes.next(&self).await {
+                return;
             }
         }
     }

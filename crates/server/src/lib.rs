@@ -12,6 +12,7 @@ mod authn;
 mod authz;
 mod bootstrap;
 mod callout;
+mod changes;
 mod config;
 mod core;
 mod endpoints;

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use watch::Scope;
 
+use crate::changes::Changes;
 use crate::core::Core;
 use crate::internal;
 use crate::kinds::{Kind, open_all};
@@ -63,27 +64,15 @@ pub(crate) async fn start(core: &Arc<Core>) -> Result<(), Status> {
 }
 
 async fn follow(core: Arc<Core>) {
-    let Some(kind) = core.kinds.any(GROUP, PLURAL).cloned() else {
+    let Some(mut changes) = Changes::of(&core, GROUP, &[PLURAL]) else {
         return;
     };
-    let Ok(cache) = kind.cache() else { return };
     loop {
-        let Ok((_, mut watcher)) = cache.list_and_watch(watch::Selection::default()) else {
+        if let Err(status) = sync(&core).await {
+            tracing::warn!(error = %status.message, "custom resources could not be brought up to date");
+        }
+        if !changes.next(&core).await {
             return;
-        };
-        loop {
-            if let Err(status) = sync(&core).await {
-                tracing::warn!(error = %status.message, "custom resources could not be brought up to date");
-            }
-            let changed = tokio::select! {
-                () = core.stopping.cancelled() => return,
-                changed = watcher.next() => changed,
-            };
-            match changed {
-                Ok(_) => while let Ok(Some(_)) = watcher.try_next() {},
-                Err(watch::Error::Expired { .. }) => break,
-                Err(_) => return,
-            }
         }
     }
 }

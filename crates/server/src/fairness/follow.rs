@@ -5,12 +5,13 @@ use std::sync::Arc;
 use http::Method;
 use meta::Status;
 use serde_json::{Value, json};
-use watch::{Cache, Scope};
+use watch::Scope;
 
+use crate::changes::Changes;
 use crate::core::Core;
+use crate::internal;
 use crate::kinds::Kind;
 use crate::object::{self, text};
-use crate::{internal, kinds};
 
 use super::plan::Plan;
 
@@ -40,40 +41,15 @@ async fn say(core: &Arc<Core>, unsaid: Vec<(String, Value)>) {
 }
 
 async fn follow(core: Arc<Core>) {
+    let Some(mut changes) = Changes::of(&core, GROUP, &["flowschemas", "prioritylevelconfigurations"]) else {
+        return;
+    };
     loop {
-        let watching = |plural| {
-            Some(
-                cache(&core.kinds, plural)?
-                    .list_and_watch(watch::Selection::default())
-                    .ok()?
-                    .1,
-            )
-        };
-        let (Some(mut schemas), Some(mut levels)) = (watching("flowschemas"), watching("prioritylevelconfigurations"))
-        else {
+        say(&core, compile(&core)).await;
+        if !changes.next(&core).await {
             return;
-        };
-        loop {
-            say(&core, compile(&core)).await;
-            let changed = tokio::select! {
-                () = core.stopping.cancelled() => return,
-                event = schemas.next() => event,
-                event = levels.next() => event,
-            };
-            match changed {
-                Ok(_) => {
-                    while let Ok(Some(_)) = schemas.try_next() {}
-                    while let Ok(Some(_)) = levels.try_next() {}
-                }
-                Err(watch::Error::Expired { .. }) => break,
-                Err(_) => return,
-            }
         }
     }
-}
-
-fn cache(kinds: &kinds::Kinds, plural: &str) -> Option<Arc<Cache>> {
-    kinds.any(GROUP, plural)?.cache().ok().cloned()
 }
 
 /// Compiles what the caches have; returns the schemas whose status is out of date, with what it should say.

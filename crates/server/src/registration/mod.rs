@@ -10,6 +10,7 @@ use meta::Status;
 use serde_json::json;
 use watch::Scope;
 
+use crate::changes::Changes;
 use crate::core::Core;
 use crate::internal;
 use plan::{GROUP, Step};
@@ -27,28 +28,16 @@ pub(crate) async fn start(core: &Arc<Core>) -> Result<(), Status> {
 }
 
 async fn follow(core: Arc<Core>) {
-    let Some(kind) = core.kinds.any(GROUP, PLURAL).cloned() else {
+    let Some(mut changes) = Changes::of(&core, GROUP, &[PLURAL]) else {
         return;
     };
-    let Ok(cache) = kind.cache() else { return };
     loop {
-        let Ok((_, mut watcher)) = cache.list_and_watch(watch::Selection::default()) else {
-            return;
-        };
-        loop {
-            if let Err(status) = sync(&core).await {
-                tracing::warn!(error = %status.message, "APIServices could not be brought up to date");
-            }
-            let changed = tokio::select! {
-                () = core.stopping.cancelled() => return,
-                () = core.kinds.changed() => continue,
-                changed = watcher.next() => changed,
-            };
-            match changed {
-                Ok(_) => while let Ok(Some(_)) = watcher.try_next() {},
-                Err(watch::Error::Expired { .. }) => break,
-                Err(_) => return,
-            }
+        if let Err(status) = sync(&core).await {
+            tracing::warn!(error = %status.message, "APIServices could not be brought up to date");
+        }
+        tokio::select! {
+            more = changes.next(&core) => if !more { return },
+            () = core.kinds.changed() => {}
         }
     }
 }
