@@ -45,7 +45,7 @@ pub(crate) fn schema(schema: &Value, has_status: bool, at: &Path<'_>, errors: &m
     errors.0.extend(structural.0);
     open_api(schema, &root, errors);
     if errors.0.is_empty() && Node::read(schema).has_rules() {
-        super::cel::check_rules(schema, &root, errors);
+        super::expressions::check_rules(schema, &root, errors);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Custom resources: a definition's object becomes rows of the catalog, each with a schema, rules and columns made from
 //! what the definition says. Serving them is the server's; a definition itself is a built-in kind with rules of its own.
 
-mod cel;
 mod check;
 mod columns;
+mod expressions;
 mod format;
 mod json_path;
 mod lists;
@@ -53,7 +53,7 @@ pub struct Custom {
     has_defaults: bool,
     has_status: bool,
     has_rules: bool,
-    expressions: OnceLock<cel::Expressions>,
+    expressions: OnceLock<expressions::Expressions>,
     scale: Option<ScalePaths>,
     deprecation: Option<String>,
     columns: Vec<columns::Column>,
@@ -281,8 +281,8 @@ impl Custom {
     }
 
     /// The rules in CEL; none when there are none.
-    pub(crate) fn expressions(&self) -> Option<&cel::Expressions> {
-        let compile = || cel::Expressions::compile(&self.published());
+    pub(crate) fn expressions(&self) -> Option<&expressions::Expressions> {
+        let compile = || expressions::Expressions::compile(&self.published());
         self.has_rules.then(|| self.expressions.get_or_init(compile))
     }
 

@@ -1,21 +1,20 @@
 //! Expressions in CEL as admission has them: match conditions of webhooks, and all of the admission policies. An
-//! expression is parsed once, brought into a form that the crate's interpreter evaluates as Kubernetes does, and
-//! evaluated against a [`Scope`].
+//! expression is compiled once and evaluated against a [`Scope`].
 //!
-//! Whose expression it is, and what follows from its value, is not known here. The rules of custom resources' schemas
-//! are `custom::cel`'s.
+//! The language is the crate `cel`'s. Whose expression it is, and what follows from its value, is not known here. The
+//! rules of custom resources' schemas are `custom::cel`'s.
 
-mod authorizer;
-mod functions;
-mod names;
-mod rewrite;
+mod environment;
 mod scope;
 mod values;
 
-use kube_cel::cel::parser::{Expression as Tree, Parser};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cel::{Environment, Object, Program};
 use serde_json::Value;
 
-pub use authorizer::{Asked, Authorizer, Verdict};
+pub use cel::{Asked, Authorizer, Type, Verdict, is_identifier};
 pub use scope::Scope;
 
 /// What an expression may refer to beside `object`, `oldObject`, `request` and `namespaceObject`.
@@ -25,18 +24,15 @@ pub struct Declared<'a> {
     pub params: bool,
     /// `authorizer`.
     pub authorizer: bool,
-    /// `variables.NAME`, for these names.
-    pub variables: &'a [String],
+    /// `variables.NAME`, for these names, with their types.
+    pub variables: &'a [(String, Type)],
     /// `Object{...}` and `JSONPatch{...}`.
     pub patches: bool,
 }
 
 /// An expression that is ready to be evaluated.
 #[derive(Debug)]
-pub struct Expression {
-    text: String,
-    tree: Tree,
-}
+pub struct Expression(Program);
 
 impl Expression {
     /// Reads an expression.
@@ -44,15 +40,36 @@ impl Expression {
     /// # Errors
     /// Why it is none, in Kubernetes' words.
     pub fn compile(text: &str, declared: &Declared<'_>) -> Result<Expression, String> {
-        let failed = |why: String| format!("compilation failed: {why}");
-        let parsed = Parser::default().enable_optional_syntax(true).parse(text);
-        let mut tree = parsed.map_err(|errors| failed(errors.to_string()))?;
-        names::check(&tree, text, declared).map_err(failed)?;
-        rewrite::rewrite(&mut tree);
-        Ok(Expression {
-            text: text.to_owned(),
-            tree,
+        Expression::within(text, &environment::of(declared))
+    }
+
+    /// Reads an expression whose value must be of one of these types, as far as its type is known.
+    ///
+    /// # Errors
+    /// Why it is none, in Kubernetes' words.
+    pub fn compile_to(text: &str, declared: &Declared<'_>, wanted: &[Type]) -> Result<Expression, String> {
+        let expression = Expression::compile(text, declared)?;
+        let output = expression.output();
+        if matches!(output, Type::Dyn) || wanted.contains(output) {
+            return Ok(expression);
+        }
+        Err(match wanted {
+            [one] => format!("must evaluate to {one} but got {output}"),
+            many => {
+                let many: Vec<String> = many.iter().map(ToString::to_string).collect();
+                format!("must evaluate to one of [{}] but got {output}", many.join(" "))
+            }
         })
+    }
+
+    /// The type of literals such as `Object{...}`.
+    #[must_use]
+    pub fn literal_type(name: &str) -> Type {
+        Type::Object(Arc::new(Object {
+            name: name.to_owned(),
+            fields: BTreeMap::new(),
+            open: true,
+        }))
     }
 
     /// Whether a text is an expression about one thing, by this name.
@@ -60,16 +77,26 @@ impl Expression {
     /// # Errors
     /// Why it is none, in Kubernetes' words.
     pub fn check_about(text: &str, name: &str) -> Result<(), String> {
-        let failed = |why: String| format!("compilation failed: {why}");
-        let parsed = Parser::default().enable_optional_syntax(true).parse(text);
-        let tree = parsed.map_err(|errors| failed(errors.to_string()))?;
-        names::check_about(&tree, text, name).map_err(failed)
+        Expression::within(text, &Environment::new().with(name, Type::Dyn)).map(drop)
+    }
+
+    fn within(text: &str, environment: &Environment) -> Result<Expression, String> {
+        let compiled = Program::compile(text, environment);
+        compiled
+            .map(Expression)
+            .map_err(|issues| format!("compilation failed: {issues}"))
     }
 
     /// The expression as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        self.0.source()
+    }
+
+    /// The type of its value, as far as that is known.
+    #[must_use]
+    pub fn output(&self) -> &Type {
+        self.0.output()
     }
 
     /// Its value, as JSON.
@@ -77,44 +104,8 @@ impl Expression {
     /// # Errors
     /// Why it has none, in Kubernetes' words.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, String> {
-        let value = scope.evaluate(&self.tree);
-        let value = value.map_err(|why| format!("expression '{}' resulted in error: {why}", self.text))?;
-        values::to_json(&value)
+        values::to_json(&scope.evaluate(&self.0)?)
     }
-}
-
-/// Whether a text can name a variable.
-#[must_use]
-pub fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 22] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-        "",
-    ];
-    let mut letters = name.chars();
-    let first = letters
-        .next()
-        .is_some_and(|letter| letter == '_' || letter.is_ascii_alphabetic());
-    first && letters.all(|letter| letter == '_' || letter.is_ascii_alphanumeric()) && !RESERVED.contains(&name)
 }
 
 #[cfg(test)]

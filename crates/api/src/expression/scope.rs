@@ -1,22 +1,25 @@
 //! What the names in an expression stand for, for one request.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use kube_cel::cel::context::VariableResolver;
-use kube_cel::cel::objects::Value as Cel;
-use kube_cel::cel::parser::Expression as Tree;
-use kube_cel::cel::{Context, ExecutionError};
+use cel::{Asked, Authorizer, Budget, Error, Program, Question, Value as Cel, Variables};
+use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::authorizer::{Asked, Authorizer, Question};
-use super::{Expression, functions, values};
+use super::Expression;
+
+/// What all expressions of a policy may cost for one request, as in Kubernetes.
+const TOGETHER: u64 = 10_000_000;
+/// What each of them may cost.
+const EACH: u64 = 1_000_000;
 
 /// The values of names. The composed variables are evaluated when they are first asked for, and once.
 pub struct Scope<'a> {
     given: BTreeMap<&'static str, Cel>,
     variables: &'a [(String, Expression)],
-    known: Mutex<HashMap<String, Result<Cel, String>>>,
+    known: Mutex<HashMap<String, Result<Cel, Error>>>,
+    budget: Mutex<Budget>,
 }
 
 impl<'a> Scope<'a> {
@@ -24,34 +27,32 @@ impl<'a> Scope<'a> {
     #[must_use]
     pub fn new(object: &Value, old: &Value, request: &Value) -> Scope<'a> {
         let given = [("object", object), ("oldObject", old), ("request", request)];
-        let mut given: BTreeMap<_, _> = given.map(|(name, value)| (name, values::from_json(value))).into();
+        let mut given: BTreeMap<_, _> = given.map(|(name, value)| (name, Cel::from_json(value))).into();
         given.insert("namespaceObject", Cel::Null);
         given.insert("params", Cel::Null);
         Scope {
             given,
             variables: &[],
             known: Mutex::default(),
+            budget: Mutex::new(Budget::new(TOGETHER, EACH)),
         }
     }
 
     /// Sets `params`.
     pub fn set_params(&mut self, params: &Value) {
-        self.given.insert("params", values::from_json(params));
+        self.given.insert("params", Cel::from_json(params));
     }
 
     /// Sets `namespaceObject`.
     pub fn set_namespace(&mut self, namespace: &Value) {
-        self.given.insert("namespaceObject", values::from_json(namespace));
+        self.given.insert("namespaceObject", Cel::from_json(namespace));
     }
 
     /// Sets `authorizer`, and what it knows of the request.
     pub fn set_authorizer(&mut self, by: &Arc<dyn Authorizer>, request: Asked) {
-        let question = |asked| {
-            let by = Arc::clone(by);
-            Cel::Opaque(Arc::new(Question { by, asked }))
-        };
-        self.given.insert("authorizer", question(Asked::default()));
-        self.given.insert("authorizer.requestResource", question(request));
+        self.given.insert("authorizer", Question::open(by));
+        self.given
+            .insert("authorizer.requestResource", Question::about(by, request));
     }
 
     /// Sets the composed variables; each may use those before it.
@@ -59,46 +60,49 @@ impl<'a> Scope<'a> {
         self.variables = variables;
     }
 
-    pub(super) fn evaluate(&self, tree: &Tree) -> Result<Cel, String> {
-        let value = functions::with(|parent| {
-            let context = Context::Child {
-                parent,
-                variables: BTreeMap::new(),
-                resolver: Some(self),
-            };
-            Cel::resolve(tree, &context)
-        });
-        value.map_err(|error| match &error {
-            ExecutionError::UndeclaredReference(name) => self.failure_of(name).unwrap_or_else(|| values::told(&error)),
-            error => values::told(error),
+    pub(super) fn evaluate(&self, program: &Program) -> Result<Cel, String> {
+        self.run(program).map_err(|error| {
+            if self.budget.lock().left() == 0 {
+                let why =
+                    "validation failed due to running out of cost budget, no further validation rules will be run";
+                return why.to_owned();
+            }
+            format!("expression '{}' resulted in error: {error}", program.source())
         })
     }
 
-    fn failure_of(&self, name: &str) -> Option<String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = known.get(name)?.as_ref().err()?;
-        let name = name.strip_prefix("variables.").unwrap_or(name);
-        Some(format!("composited variable {name:?} fails to evaluate: {why}"))
+    fn run(&self, program: &Program) -> Result<Cel, Error> {
+        // A variable may be evaluated while another expression is: the budget can't be held meanwhile.
+        let mut budget = self.budget.lock().clone();
+        let before = budget.left();
+        let value = program.run(self, &mut budget);
+        self.budget.lock().spend(before - budget.left());
+        value
     }
 
-    fn variable(&self, name: &str) -> Option<Cel> {
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return known.clone().ok();
+    fn variable(&self, name: &str) -> Option<Result<Cel, Error>> {
+        if let Some(known) = self.known.lock().get(name) {
+            return Some(known.clone());
         }
-        let short = name.strip_prefix("variables.")?;
-        let (_, expression) = self.variables.iter().find(|(known, _)| known == short)?;
-        let value = self.evaluate(&expression.tree);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(name.to_owned(), value.clone());
-        value.ok()
+        let (_, expression) = self.variables.iter().find(|(known, _)| known == name)?;
+        let value = self.run(&expression.0);
+        let value =
+            value.map_err(|error| Error::Other(format!("composited variable {name:?} fails to evaluate: {error}")));
+        self.known.lock().insert(name.to_owned(), value.clone());
+        Some(value)
     }
 }
 
-impl VariableResolver for Scope<'_> {
-    fn resolve(&self, name: &str) -> Option<Cel> {
-        match self.given.get(name) {
-            Some(value) => Some(value.clone()),
-            None => self.variable(name),
+impl Variables for Scope<'_> {
+    fn get(&self, name: &str) -> Option<Result<Cel, Error>> {
+        self.given.get(name).map(|value| Ok(value.clone()))
+    }
+
+    fn field(&self, variable: &str, field: &str) -> Option<Result<Cel, Error>> {
+        match variable {
+            "variables" => self.variable(field),
+            "authorizer" if field == "requestResource" => self.get("authorizer.requestResource"),
+            _ => None,
         }
     }
 }

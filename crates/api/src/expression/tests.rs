@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Authorizer, Declared, Expression, Scope, Verdict, is_identifier};
+use super::{Asked, Authorizer, Declared, Expression, Scope, Type, Verdict, is_identifier};
 
-fn declared(variables: &[String]) -> Declared<'_> {
+fn declared(variables: &[(String, Type)]) -> Declared<'_> {
     Declared {
         params: true,
         authorizer: true,
@@ -67,7 +67,7 @@ fn values_are_those_of_kubernetes() {
         ),
         ("authorizer.requestResource.check('get').allowed()", json!(true)),
         (
-            "authorizer.serviceAccount('a', 'b').resource('pods').check('get').allowed()",
+            "authorizer.serviceAccount('a', 'b').group('').resource('pods').check('get').allowed()",
             json!(false),
         ),
         (
@@ -113,17 +113,16 @@ fn errors_are_those_of_kubernetes() {
 
 #[test]
 fn variables_are_evaluated_when_they_are_used() {
-    let names: Vec<String> = ["replicas", "odd", "broken"].map(str::to_owned).into();
-    let texts = ["object.spec.replicas", "variables.replicas % 2 == 1", "object.nothing"];
-    let variables: Vec<(String, Expression)> = names
-        .iter()
-        .zip(texts)
-        .enumerate()
-        .map(|(at, (name, text))| {
-            let before = &names[..at];
-            (name.clone(), Expression::compile(text, &declared(before)).unwrap())
-        })
-        .collect();
+    let (mut names, mut variables) = (Vec::new(), Vec::new());
+    for (name, text) in [
+        ("replicas", "object.spec.replicas"),
+        ("odd", "variables.replicas % 2 == 1"),
+        ("broken", "object.nothing"),
+    ] {
+        let expression = Expression::compile(text, &declared(&names)).unwrap();
+        names.push((name.to_owned(), expression.output().clone()));
+        variables.push((name.to_owned(), expression));
+    }
     let mut scope = scope();
     scope.set_variables(&variables);
     let ask = |text: &str| Expression::compile(text, &declared(&names)).unwrap().evaluate(&scope);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use meta::Path;
 use serde_json::{Value, json};
 
-use crate::expression::{Declared, Expression};
+use crate::expression::{Declared, Expression, Type};
 use crate::rules::check::Errors;
 use crate::rules::form;
 use crate::rules::view::{Edit as _, View as _};
@@ -163,7 +163,7 @@ pub(super) fn conditions(conditions: &[Value], params: bool, at: &Path<'_>, erro
         let expression = at.child("expression");
         if text.is_empty() {
             errors.required(&expression, "");
-        } else if let Err(why) = Expression::compile(text, &declared) {
+        } else if let Err(why) = Expression::compile_to(text, &declared, &[Type::Bool]) {
             errors.invalid(&expression, text, &why);
         }
         let name = condition.text("name");

@@ -7,7 +7,7 @@ use meta::{FieldError, GroupVersion, Path};
 use serde_json::Value;
 
 use super::matching;
-use crate::expression::{Declared, Expression, is_identifier};
+use crate::expression::{Declared, Expression, Type, is_identifier};
 use crate::rules::check::Errors;
 use crate::rules::column::{self, integer, text};
 use crate::rules::view::{Edit as _, View as _, same};
@@ -166,8 +166,8 @@ fn cells(object: &Value, counted: &str, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-/// What both kinds of policies have. Gives the names of the variables.
-fn common(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut Errors) -> Vec<String> {
+/// What both kinds of policies have. Gives the variables with their types.
+fn common(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut Errors) -> Vec<(String, Type)> {
     match spec.text("failurePolicy") {
         "" => errors.required(&at.child("failurePolicy"), ""),
         policy => errors.one_of(&at.child("failurePolicy"), policy, &matching::FAILURE_POLICIES),
@@ -202,8 +202,8 @@ fn common(spec: &Value, old: Option<&Value>, at: &Path<'_>, errors: &mut Errors)
     variables(spec, &at.child("variables"), errors)
 }
 
-fn variables(spec: &Value, at: &Path<'_>, errors: &mut Errors) -> Vec<String> {
-    let mut names = Vec::new();
+fn variables(spec: &Value, at: &Path<'_>, errors: &mut Errors) -> Vec<(String, Type)> {
+    let mut known = Vec::new();
     for (index, variable) in spec.list("variables").iter().enumerate() {
         let at = at.index(index);
         let name = variable.text("name");
@@ -213,17 +213,21 @@ fn variables(spec: &Value, at: &Path<'_>, errors: &mut Errors) -> Vec<String> {
             errors.invalid(&at.child("name"), name, "must be a valid CEL identifier");
         }
         let text = variable.text("expression");
+        let mut ty = Type::Dyn;
         if text.trim().is_empty() {
             errors.required(&at.child("expression"), "expression is not specified");
         } else {
-            expression(text, &declared(spec, &names), &at.child("expression"), errors);
+            match Expression::compile(text, &declared(spec, &known)) {
+                Ok(expression) => ty = expression.output().clone(),
+                Err(why) => errors.invalid(&at.child("expression"), text, &why),
+            }
         }
-        names.push(name.to_owned());
+        known.push((name.to_owned(), ty));
     }
-    names
+    known
 }
 
-fn declared<'a>(spec: &Value, variables: &'a [String]) -> Declared<'a> {
+fn declared<'a>(spec: &Value, variables: &'a [(String, Type)]) -> Declared<'a> {
     Declared {
         params: spec.has("paramKind"),
         authorizer: true,
@@ -232,8 +236,9 @@ fn declared<'a>(spec: &Value, variables: &'a [String]) -> Declared<'a> {
     }
 }
 
-fn expression(text: &str, declared: &Declared<'_>, at: &Path<'_>, errors: &mut Errors) {
-    if let Err(why) = Expression::compile(text, declared) {
+/// Checks an expression that must yield one of these types.
+fn expression(text: &str, declared: &Declared<'_>, wanted: &[Type], at: &Path<'_>, errors: &mut Errors) {
+    if let Err(why) = Expression::compile_to(text, declared, wanted) {
         errors.invalid(at, text, &why);
     }
 }
@@ -300,7 +305,7 @@ fn validation(validation: &Value, declared: &Declared<'_>, at: &Path<'_>, errors
     if text.trim().is_empty() {
         errors.required(&at.child("expression"), "expression is not specified");
     } else {
-        expression(text, declared, &at.child("expression"), errors);
+        expression(text, declared, &[Type::Bool], &at.child("expression"), errors);
     }
     let text = validation.text("messageExpression");
     let message_at = at.child("messageExpression");
@@ -311,7 +316,7 @@ fn validation(validation: &Value, declared: &Declared<'_>, at: &Path<'_>, errors
             authorizer: false,
             ..*declared
         };
-        expression(text, &declared, &message_at, errors);
+        expression(text, &declared, &[Type::String], &message_at, errors);
     }
     let message = validation.text("message");
     if !message.is_empty() && message.trim().is_empty() {
@@ -339,7 +344,7 @@ fn annotation(policy: &str, annotation: &Value, declared: &Declared<'_>, at: &Pa
     } else if text.len() > MOST_ANNOTATION_BYTES {
         errors.required(&at, &format!("must not exceed {MOST_ANNOTATION_BYTES} bytes in length"));
     } else {
-        expression(text, declared, &at, errors);
+        expression(text, declared, &[Type::String, Type::Null], &at, errors);
     }
 }
 
@@ -387,7 +392,11 @@ fn mutation(mutation: &Value, declared: &Declared<'_>, at: &Path<'_>, errors: &m
     } else if text.is_empty() {
         errors.required(&own_at.child("expression"), "");
     } else {
-        expression(text, declared, &own_at.child("expression"), errors);
+        let wanted = match kind {
+            "JSONPatch" => Type::list(Expression::literal_type("JSONPatch")),
+            _ => Expression::literal_type("Object"),
+        };
+        expression(text, declared, &[wanted], &own_at.child("expression"), errors);
     }
     if mutation.has(other) {
         let why = format!("must not be specified when patchType is {kind}");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::expression::{Declared, Expression, Scope};
+use api::expression::{Declared, Expression, Scope, Type};
 use serde_json::Value;
 
 use crate::admission::matching::Criteria;
@@ -75,11 +75,11 @@ impl Body {
         let spec = &policy["spec"];
         let params = spec.get("paramKind").filter(|kind| kind.is_object());
         let params = params.map(|kind| (text(kind, &["apiVersion"]).to_owned(), text(kind, &["kind"]).to_owned()));
-        let (variables, names) = variables(spec, params.is_some());
+        let (variables, types) = variables(spec, params.is_some());
         let declared = Declared {
             params: params.is_some(),
             authorizer: true,
-            variables: &names,
+            variables: &types,
             patches: false,
         };
         let compile = |text: &str| Expression::compile(text, &declared);
@@ -143,22 +143,22 @@ impl Body {
 }
 
 /// Variables that can't be compiled are not there: whoever uses one can't be compiled either, and says so.
-fn variables(spec: &Value, params: bool) -> (Vec<(String, Expression)>, Vec<String>) {
-    let (mut variables, mut names) = (Vec::new(), Vec::new());
+fn variables(spec: &Value, params: bool) -> (Vec<(String, Expression)>, Vec<(String, Type)>) {
+    let (mut variables, mut types) = (Vec::new(), Vec::new());
     for variable in spec["variables"].as_array().into_iter().flatten() {
         let declared = Declared {
             params,
             authorizer: true,
-            variables: &names,
+            variables: &types,
             patches: false,
         };
         let name = text(variable, &["name"]).to_owned();
         if let Ok(expression) = Expression::compile(text(variable, &["expression"]), &declared) {
-            variables.push((name.clone(), expression));
-            names.push(name);
+            types.push((name.clone(), expression.output().clone()));
+            variables.push((name, expression));
         }
     }
-    (variables, names)
+    (variables, types)
 }
 
 /// The value of an expression.
