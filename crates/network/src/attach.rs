@@ -54,8 +54,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) mtu: u32,
 }
 
-/// Makes the link and all that belongs to it, on both sides.
-pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<(), Error> {
+/// Makes the link and all that belongs to it, on both sides; returns the index of the host's end.
+pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<u32, Error> {
     let namespace = netns::open(plan.namespace).map_err(|source| Error::file(plan.namespace, source))?;
     let mut pod = netns::route_socket(&namespace)
         .map_err(|source| Error::kernel(format!("entering the namespace {}", plan.namespace.display()), source))?;
@@ -77,7 +77,8 @@ pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<(), Error> {
     send(host, &host_side(index, plan))?;
     failpoint::hit("network.attach.routed");
     pod.sync_link(POD_LINK)
-        .map_err(|source| Error::kernel(format!("waiting for the link {}", plan.link), source))
+        .map_err(|source| Error::kernel(format!("waiting for the link {}", plan.link), source))?;
+    Ok(index)
 }
 
 /// Removes the route to a slot, so that its address leads nowhere; the link itself is slow to delete.
