@@ -20,7 +20,10 @@ pub const POD_LINK: &str = "eth0";
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// The host's end of every pod link; a link has two ends only, so that all may share one address.
-const HOST_MAC: Mac = [0x0a, 0x67, 0xfe, 0xfe, 0xfe, 0xfe];
+pub(crate) const HOST_MAC: Mac = [0x0a, 0x67, 0xfe, 0xfe, 0xfe, 0xfe];
+
+/// What the hardware address of a pod's end begins with; its address follows.
+pub(crate) const POD_MAC: [u8; 2] = [0x0a, 0x58];
 
 /// A slot that is part of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +187,6 @@ pub(crate) fn single(address: Ipv4Addr) -> Ipv4Net {
 
 /// A locally administered address that follows from the pod's.
 fn pod_mac(address: Ipv4Addr) -> Mac {
-    let [a, b, c, d] = address.octets();
-    [0x0a, 0x58, a, b, c, d]
+    let ([one, two], [a, b, c, d]) = (POD_MAC, address.octets());
+    [one, two, a, b, c, d]
 }

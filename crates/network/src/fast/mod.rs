@@ -97,9 +97,14 @@ impl FastPath {
         if self.refused.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.try_add(host, link, pod) {
-            self.refused.store(true, Ordering::Relaxed);
-            absent(&error);
+        match self.try_add(host, link, pod) {
+            // It went while this was done.
+            Err(Error::Kernel { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {}
+            Err(error) => {
+                self.refused.store(true, Ordering::Relaxed);
+                absent(&error);
+            }
+            Ok(()) => {}
         }
     }
 

@@ -7,8 +7,9 @@
 //!
 //! Never in here: a decision about who may talk to whom. That is made by the rules, which see each handshake.
 
-use super::assembler::{Assembler, Label, R0, R1, R2, R3, R4, R6, R7, R8, R9, STACK, When, Width};
+use super::assembler::{Assembler, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, STACK, When, Width};
 use super::bpf::Map;
+use crate::attach::{HOST_MAC, POD_MAC};
 
 /// The addresses of this node's pods -> index of the host's end of the link.
 pub(super) const PODS: (usize, usize) = (4, 4);
@@ -82,6 +83,7 @@ mod helper {
     pub(super) const LOOK_UP: i32 = 1;
     pub(super) const UPDATE: i32 = 2;
     pub(super) const DELETE: i32 = 3;
+    pub(super) const STORE_BYTES: i32 = 9;
     pub(super) const REDIRECT_PEER: i32 = 155;
 }
 
@@ -90,10 +92,12 @@ const TO_US: i32 = 0;
 /// The result that leaves the packet to what comes next, in the end the stack.
 const GO_ON: i32 = -1;
 
-/// On the stack: the key of this direction, that of the other, and a new value.
+/// On the stack: the key of this direction, that of the other, a new value, and both hardware addresses.
 const KEY: i16 = -16;
 const OTHER_KEY: i16 = -32;
 const VALUE: i16 = -64;
+/// So that the pod's address in it is aligned.
+const HARDWARE: i16 = -78;
 
 /// The program for what comes in from a pod.
 pub(super) fn entering(pods: &Map, flows: &Map) -> Vec<u8> {
@@ -115,10 +119,12 @@ pub(super) fn entering(pods: &Map, flows: &Map) -> Vec<u8> {
     a.jump_if(R2, When::Differs, State::Known as i32, third);
     // The pod may be gone and another one have its address: so its link is looked up, not remembered.
     look_up(&mut a, pods, KEY + 4, out);
+    a.load(Width::Four, R9, R0, 0);
+    address_hardware(&mut a, out);
     a.load(Width::Eight, R2, R8, flow::COUNT);
     a.add(R2, 1);
     a.store(Width::Eight, R8, flow::COUNT, R2);
-    a.load(Width::Four, R1, R0, 0);
+    a.copy(R1, R9);
     a.set(R2, 0);
     a.call(helper::REDIRECT_PEER);
     a.exit();
@@ -176,6 +182,27 @@ fn read_packet(a: &mut Assembler, out: Label) {
         a.store(Width::Four, STACK, KEY + 4 * at as i16, R2);
     }
     a.load(Width::One, R9, R7, packet::FLAGS);
+}
+
+/// Gives the packet the hardware addresses that it would have from the host, for pods that bridge their link to something
+/// of their own. What `R7` points to can't be read any more.
+fn address_hardware(a: &mut Assembler, out: Label) {
+    let pair = |bytes: [u8; 2]| i32::from(u16::from_ne_bytes(bytes));
+    let [h0, h1, h2, h3, h4, h5] = HOST_MAC;
+    a.store_number(Width::Two, STACK, HARDWARE, pair(POD_MAC));
+    a.load(Width::Four, R2, STACK, KEY + 4);
+    a.store(Width::Four, STACK, HARDWARE + 2, R2);
+    for (at, bytes) in [(6, [h0, h1]), (8, [h2, h3]), (10, [h4, h5])] {
+        a.store_number(Width::Two, STACK, HARDWARE + at, pair(bytes));
+    }
+    a.copy(R1, R6);
+    a.set(R2, 0);
+    a.copy(R3, STACK);
+    a.add(R3, i32::from(HARDWARE));
+    a.set(R4, 12);
+    a.set(R5, 0);
+    a.call(helper::STORE_BYTES);
+    a.jump_if(R0, When::Differs, 0, out);
 }
 
 /// The key of the other direction, from the packet. `R7` points to it.

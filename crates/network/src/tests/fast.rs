@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::num::{NonZeroU16, NonZeroU32};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sockopt};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, ipproto, sockopt};
 
 use super::world::*;
 use crate::fast::{self, State};
@@ -199,6 +200,34 @@ fn a_connection_between_pods_takes_the_short_cut_both_ways() {
         connection.ends();
         assert_eq!(taken(network, one, two), (0, 0), "what has ended is forgotten");
         assert!(is_over(), "{:?}", tracked());
+    });
+}
+
+#[test]
+fn the_short_cut_leaves_packets_as_the_host_would() {
+    with_two(|network, one, two| {
+        let heard = two.place.run(|| {
+            let ipv4 = NonZeroU32::from(NonZeroU16::new(0x0800u16.to_be()).unwrap());
+            let protocol = Protocol::from_raw(ipv4);
+            let socket = rustix::net::socket(AddressFamily::PACKET, SocketType::RAW, Some(protocol)).unwrap();
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(WAIT)).unwrap();
+            socket
+        });
+        let listener = listen(two, 8080);
+        let mut connection = connect(one, 0, &listener, (two.ip(), 8080));
+        connection.client.write_all(b"hello").unwrap();
+        connection.server.read_exact(&mut [0; 5]).unwrap();
+        assert!(taken(network, one, two).0 > 0);
+        let [a, b, c, d] = two.ip().octets();
+        let expected = [&attach::POD_MAC[..], &[a, b, c, d], &attach::HOST_MAC].concat();
+        // The question, the client's first packet after the answer, and this.
+        for _ in 0..3 {
+            let mut packet = [0; 100];
+            let (read, _) = rustix::net::recv(&heard, &mut packet, RecvFlags::empty()).unwrap();
+            assert!(read >= 54);
+            assert_eq!(packet[..12], expected);
+        }
+        connection.ends();
     });
 }
 
