@@ -25,8 +25,8 @@ pub(crate) use program::State;
 
 /// Directions of connections that are remembered, two each. What is beyond takes the way through the stack.
 const FLOWS: u32 = 32 * 1024;
-/// More pods than a node can have.
-const PODS: u32 = 64 * 1024;
+/// More pods than a node has; memory is taken for those that there are.
+const PODS: u32 = 16 * 1024;
 
 /// The handle of `clsact`, and the place where a link has it.
 const CLSACT_HANDLE: u32 = 0xffff_0000;
