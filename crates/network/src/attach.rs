@@ -20,7 +20,10 @@ pub const POD_LINK: &str = "eth0";
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// The host's end of every pod link; a link has two ends only, so that all may share one address.
-const HOST_MAC: Mac = [0x0a, 0x67, 0xfe, 0xfe, 0xfe, 0xfe];
+pub(crate) const HOST_MAC: Mac = [0x0a, 0x67, 0xfe, 0xfe, 0xfe, 0xfe];
+
+/// What the hardware address of a pod's end begins with; its address follows.
+pub(crate) const POD_MAC: [u8; 2] = [0x0a, 0x58];
 
 /// A slot that is part of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +57,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) mtu: u32,
 }
 
-/// Makes the link and all that belongs to it, on both sides.
-pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<(), Error> {
+/// Makes the link and all that belongs to it, on both sides; returns the index of the host's end.
+pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<u32, Error> {
     let namespace = netns::open(plan.namespace).map_err(|source| Error::file(plan.namespace, source))?;
     let mut pod = netns::route_socket(&namespace)
         .map_err(|source| Error::kernel(format!("entering the namespace {}", plan.namespace.display()), source))?;
@@ -77,7 +80,8 @@ pub(crate) fn make(host: &mut Socket, plan: &Plan<'_>) -> Result<(), Error> {
     send(host, &host_side(index, plan))?;
     failpoint::hit("network.attach.routed");
     pod.sync_link(POD_LINK)
-        .map_err(|source| Error::kernel(format!("waiting for the link {}", plan.link), source))
+        .map_err(|source| Error::kernel(format!("waiting for the link {}", plan.link), source))?;
+    Ok(index)
 }
 
 /// Removes the route to a slot, so that its address leads nowhere; the link itself is slow to delete.
@@ -183,6 +187,6 @@ pub(crate) fn single(address: Ipv4Addr) -> Ipv4Net {
 
 /// A locally administered address that follows from the pod's.
 fn pod_mac(address: Ipv4Addr) -> Mac {
-    let [a, b, c, d] = address.octets();
-    [0x0a, 0x58, a, b, c, d]
+    let ([one, two], [a, b, c, d]) = (POD_MAC, address.octets());
+    [one, two, a, b, c, d]
 }

@@ -20,6 +20,8 @@ use crate::nft;
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Whether the host's links may carry what comes from or goes to 127.0.0.0/8.
 const LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
+/// Whether conntrack takes packets that it can't place in a connection's windows for valid.
+const LIBERAL: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
 const LOOPBACK: u32 = 1;
 const DEFAULT_MTU: u32 = 1500;
 
@@ -36,6 +38,8 @@ pub(crate) struct Note {
     pub(crate) forwarding_was_off: bool,
     /// The same of `route_localnet`, which an instance turns on when it has a neighbour.
     pub(crate) localnet_was_off: bool,
+    /// The same of conntrack's `tcp_be_liberal`, which an instance turns on for its short cut between pods.
+    pub(crate) liberal_was_off: bool,
 }
 
 /// A table of an instance, this one or another.
@@ -55,11 +59,13 @@ impl Note {
             state_dir,
             forwarding_was_off,
             localnet_was_off,
+            liberal_was_off,
         } = self;
         format!(
-            "{layout}\n{pods}\n{services}\n{cluster}\n{}\n{}\n{}",
+            "{layout}\n{pods}\n{services}\n{cluster}\n{}\n{}\n{}\n{}",
             u8::from(*forwarding_was_off),
             u8::from(*localnet_was_off),
+            u8::from(*liberal_was_off),
             state_dir.display()
         )
         .into_bytes()
@@ -68,8 +74,8 @@ impl Note {
     fn from_bytes(bytes: &[u8]) -> Option<Note> {
         let text = std::str::from_utf8(bytes).ok()?;
         let layout: u32 = text.split('\n').next()?.parse().ok()?;
-        // The first layout knew of one node only, the second left the way of 127.0.0.1 alone.
-        let mut lines = text.splitn(4 + layout.min(3) as usize, '\n').skip(1);
+        // The first layout knew of one node only, the second left the way of 127.0.0.1 alone, the third conntrack.
+        let mut lines = text.splitn(4 + layout.min(4) as usize, '\n').skip(1);
         let pods = lines.next()?.parse().ok()?;
         Some(Note {
             layout,
@@ -78,6 +84,7 @@ impl Note {
             cluster: if layout == 1 { pods } else { lines.next()?.parse().ok()? },
             forwarding_was_off: lines.next()? == "1",
             localnet_was_off: layout > 2 && lines.next()? == "1",
+            liberal_was_off: layout > 3 && lines.next()? == "1",
             state_dir: PathBuf::from(lines.next()?),
         })
     }
@@ -218,6 +225,8 @@ pub(crate) fn note(config: &Config, instances: &[Instance]) -> Result<Note, Erro
         state_dir: PathBuf::from(shortened(&config.state_dir)),
         forwarding_was_off: read(FORWARDING)? == "0" || inherited(|note| note.forwarding_was_off),
         localnet_was_off: read(LOCALNET)? == "0" || inherited(|note| note.localnet_was_off),
+        // It isn't there before the first rule that looks at connections.
+        liberal_was_off: read(LIBERAL).ok().is_none_or(|is| is == "0") || inherited(|note| note.liberal_was_off),
     })
 }
 
@@ -261,6 +270,12 @@ pub(crate) fn set_service_mtu(config: &Config, route: &mut Socket, mtu: u32) -> 
 /// the host's links, and their answers come back by one. Rules of the table keep all else off this way.
 pub(crate) fn open_localnet() -> Result<(), Error> {
     turn_on(LOCALNET)
+}
+
+/// Has conntrack see the end of connections whose data it doesn't see. Else it would take each end for a packet out of
+/// order, and keep the connection for days.
+pub(crate) fn be_liberal() -> Result<(), Error> {
+    turn_on(LIBERAL)
 }
 
 fn turn_on(setting: &str) -> Result<(), Error> {
@@ -315,8 +330,13 @@ pub(crate) fn tear_down(note: &Note, is_last: bool, route: &mut Socket) -> Vec<E
             _ => {}
         }
     }
-    for (setting, was_off) in [(FORWARDING, note.forwarding_was_off), (LOCALNET, note.localnet_was_off)] {
-        if is_last && was_off {
+    let settings = [
+        (FORWARDING, note.forwarding_was_off),
+        (LOCALNET, note.localnet_was_off),
+        (LIBERAL, note.liberal_was_off),
+    ];
+    for (setting, was_off) in settings {
+        if is_last && was_off && Path::new(setting).exists() {
             errors.extend(write(setting, "0").err());
         }
     }
@@ -337,13 +357,14 @@ mod tests {
     #[test]
     fn a_note_is_read_as_written() {
         let note = Note {
-            layout: 3,
+            layout: 4,
             pods: "10.42.0.0/24".parse().unwrap(),
             services: "10.96.0.0/16".parse().unwrap(),
             cluster: "10.42.0.0/16".parse().unwrap(),
             state_dir: PathBuf::from("/var/lib/x y"),
             forwarding_was_off: true,
             localnet_was_off: true,
+            liberal_was_off: true,
         };
         assert_eq!(Note::from_bytes(&note.to_bytes()), Some(note));
         assert_eq!(Note::from_bytes(b"anything"), None);
@@ -356,6 +377,11 @@ mod tests {
         assert_eq!(
             (second.localnet_was_off, second.state_dir),
             (false, PathBuf::from("/var/lib/x"))
+        );
+        let third = Note::from_bytes(b"3\n10.42.0.0/24\n10.96.0.0/16\n10.42.0.0/16\n1\n1\n/var/lib/x").unwrap();
+        assert_eq!(
+            (third.localnet_was_off, third.liberal_was_off, third.state_dir),
+            (true, false, PathBuf::from("/var/lib/x"))
         );
     }
 }

@@ -16,7 +16,7 @@ use crate::nft::{Base, Batch, Map, Reg, Rule, Set, Target};
 use crate::overlay;
 
 /// The version of the layout, noted on the table.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// The names of sets and maps.
 pub(crate) mod set {

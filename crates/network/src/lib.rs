@@ -9,6 +9,7 @@ mod attach;
 mod config;
 mod conntrack;
 mod error;
+mod fast;
 mod forward;
 mod host;
 mod host_changes;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::attach::{self, Attachment};
 use crate::config::{Config, InstanceId, SlotId};
 use crate::error::Error;
+use crate::fast::{self, FastPath};
 use crate::host::{self, Instance, Note};
 use crate::layout::{self, Layout};
 use crate::ledger::Ledger;
@@ -34,6 +35,7 @@ pub struct Network {
     netfilter: Mutex<Socket>,
     ledger: Mutex<Ledger>,
     services: Mutex<Services>,
+    pub(crate) fast: Option<FastPath>,
     reaper: Sender<Chore>,
 }
 
@@ -52,6 +54,8 @@ pub struct Dump {
     pub table: String,
     /// Host links and addresses by slot.
     pub slots: BTreeMap<u32, (String, IpAddr)>,
+    /// Whether TCP between pods of this node takes the short cut past the host's network stack.
+    pub short_cut: bool,
     /// Services in force.
     pub services: usize,
     /// Endpoints that they lead to.
@@ -126,9 +130,11 @@ impl Network {
             netfilter: Mutex::new(netfilter),
             ledger: Mutex::new(ledger),
             services: Mutex::new(Services::new(&config.instance.table(), chains)),
+            fast: fast::available(),
             config,
         };
         network.reclaim()?;
+        network.shorten()?;
         Ok(network)
     }
 
@@ -154,8 +160,7 @@ impl Network {
             namespace,
             mtu: self.mtu(),
         };
-        let made = attach::make(&mut self.route.lock(), &plan).and_then(|()| self.ledger.lock().complete(slot));
-        if let Err(error) = made {
+        if let Err(error) = self.make(&plan).and_then(|()| self.ledger.lock().complete(slot)) {
             // The first error tells; what can't be undone now is removed by the next `open`.
             let _ = self.remove(slot, address);
             return Err(error);
@@ -235,6 +240,7 @@ impl Network {
             slots,
             services,
             endpoints,
+            short_cut: self.fast.is_some(),
         }
     }
 
@@ -258,7 +264,19 @@ impl Network {
         self.mtu.load(Ordering::Relaxed)
     }
 
+    fn make(&self, plan: &attach::Plan<'_>) -> Result<(), Error> {
+        let mut route = self.route.lock();
+        let link = attach::make(&mut route, plan)?;
+        if let Some(fast) = &self.fast {
+            fast.add(&mut route, link, plan.address);
+        }
+        Ok(())
+    }
+
     fn remove(&self, slot: SlotId, address: Ipv4Addr) -> Result<(), Error> {
+        if let Some(fast) = &self.fast {
+            fast.leave_out(address)?;
+        }
         let index = attach::unroute(&mut self.route.lock(), &self.config.instance.link(slot), address)?;
         if let Some(index) = index {
             // The reaper lives as long as this value does.
@@ -292,6 +310,21 @@ impl Network {
             return Ok(());
         }
         attach::delete(&mut self.route.lock(), &unknown, instance.doomed_group())
+    }
+
+    /// Gives the pods that are there the short cut, or takes an earlier life's from them.
+    fn shorten(&self) -> Result<(), Error> {
+        let mut route = self.route.lock();
+        for (slot, entry) in self.ledger.lock().entries() {
+            let Some(link) = attach::find(&mut route, &self.config.instance.link(slot))? else {
+                continue;
+            };
+            match &self.fast {
+                Some(fast) => fast.add(&mut route, link.index, entry.address),
+                None => fast::strip(&mut route, link.index)?,
+            }
+        }
+        Ok(())
     }
 }
 

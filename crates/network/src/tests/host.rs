@@ -16,6 +16,7 @@ struct Traces {
     chains: Vec<String>,
     rules: usize,
     forwarding: String,
+    liberal: String,
 }
 
 fn traces() -> Traces {
@@ -55,6 +56,9 @@ fn traces() -> Traces {
             .unwrap()
             .trim()
             .to_owned(),
+        // It is there with the first rule about connections.
+        liberal: std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
+            .map_or("0".into(), |text| text.trim().to_owned()),
     }
 }
 

@@ -91,7 +91,8 @@ fn pods_on_one_node_against_a_plain_pair() {
         let share = compare("one node", &|| rate(&one, &two, far), &|| {
             rate(&pods.0.place, &pods.1.place, pods.1.ip())
         });
-        assert!(share > 0.6, "{share}");
+        // Few turns on a machine that does much else scatter widely. That the short cut is taken is seen in `fast`.
+        assert!(share > 0.7, "{share}");
         network.teardown().unwrap();
     });
 }
