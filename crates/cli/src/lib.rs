@@ -9,6 +9,7 @@ pub mod build;
 pub mod demo;
 pub mod down;
 pub mod drain;
+pub mod encryption;
 pub mod image;
 pub mod instance;
 pub mod join;

@@ -10,7 +10,8 @@ use cli::process::{Role, one_line};
 use cli::{Instance, Settings};
 use controllers::SigningKey;
 use server::{
-    AuditPolicy, AuditSettings, Config, LogSettings, RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
+    AuditPolicy, AuditSettings, Config, EncryptionSettings, LogSettings,
+    RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
 };
 use store::Store;
 use store::embedded::{Embedded, Options};
@@ -85,6 +86,10 @@ fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
     if let Some(files) = &settings.audit {
         config.audit = audit(files)?;
     }
+    config.encryption = settings.encryption.file.clone().map(|file| EncryptionSettings {
+        file,
+        reload: settings.encryption.reload,
+    });
     Ok(config)
 }
 

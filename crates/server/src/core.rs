@@ -18,6 +18,7 @@ use crate::authn::token::Claims;
 use crate::authz::policy::Sources;
 use crate::authz::{self, Attributes, Decision, Policy, node};
 use crate::changes::Changes;
+use crate::encryption::EncryptedStore;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::pki::Pki;
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) pki: Pki,
     pub(crate) store: Arc<dyn Store>,
+    /// The same store, with what it knows of encryption.
+    pub(crate) at_rest: Arc<EncryptedStore>,
     pub(crate) hub: Hub,
     pub(crate) kinds: Kinds,
     pub(crate) admission: Chain,
@@ -56,6 +59,8 @@ impl Core {
         let admission = Chain::builtin(&config.admission)?;
         let audit = crate::audit::Audit::open(&config.audit)?;
         let pki = Pki::open(&config)?;
+        let at_rest = Arc::new(EncryptedStore::open(store, config.encryption.as_ref()).await?);
+        let store: Arc<dyn Store> = Arc::clone(&at_rest) as Arc<dyn Store>;
         let hub = Hub::start(Arc::clone(&store)).await?;
         let kinds = Kinds::open(Catalog::builtin(), &config.runtime, &hub).await?;
         let cache = |group: &str, plural: &'static str| {
@@ -74,6 +79,7 @@ impl Core {
             config,
             pki,
             store,
+            at_rest,
             hub,
             kinds,
             admission,

@@ -19,6 +19,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// What says how things are encrypted at rest can't be used.
+    #[error("the encryption configuration {}: {why}", file.display())]
+    Encryption {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// Audit events can't be sent where they should be.
     #[error("the audit webhook: {0}")]
     AuditWebhook(String),

@@ -13,6 +13,7 @@ use super::get::{not_older, parse_revision};
 use super::render::{self, Event};
 use super::select::Selected;
 use super::{Answer, Call};
+use crate::encryption::is_encrypted;
 use crate::http::Body;
 use crate::http::body::Piece;
 use crate::status::of_watch;
@@ -178,6 +179,10 @@ impl Stream {
             }
         };
         Some(match delivery {
+            Ok(delivery) if is_encrypted(delivery.object().bytes()) => {
+                self.over = true;
+                self.encoder.error(&render::unreadable())
+            }
             Ok(delivery) => match self.prepare(std::slice::from_ref(delivery.object().bytes())).await {
                 Ok(()) => self.burst(&delivery),
                 Err(status) => {
@@ -220,7 +225,8 @@ impl Stream {
         let mut out = Vec::new();
         let (mut size, mut rest) = (0, None);
         for version in snapshot.iter() {
-            if self.selected.matches(version) {
+            // What can't be decrypted may be among what is selected.
+            if is_encrypted(version.bytes()) || self.selected.matches(version) {
                 let bytes = self.encoder.initial(version);
                 size += bytes.len();
                 out.push(bytes);
