@@ -169,6 +169,9 @@ pub struct SettingsArgs {
     /// The audit log.
     #[command(flatten)]
     pub audit: crate::audit::AuditArgs,
+    /// Who is believed.
+    #[command(flatten)]
+    pub authentication: crate::authentication::AuthenticationArgs,
     /// Encryption at rest.
     #[command(flatten)]
     pub encryption: crate::encryption::EncryptionArgs,

@@ -24,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::args::SettingsArgs;
 use crate::audit::AuditFiles;
+use crate::authentication::Authentication;
 use crate::encryption::EncryptionFile;
 use crate::process::Role;
 
@@ -83,6 +84,9 @@ pub struct Settings {
     /// What is written into the audit log, and where that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditFiles>,
+    /// Who is believed beside the cluster's own tokens and certificates.
+    #[serde(default)]
+    pub authentication: Authentication,
     /// What is encrypted at rest.
     #[serde(default)]
     pub encryption: EncryptionFile,
@@ -202,6 +206,8 @@ impl Instance {
         }
         settings.take_admission(given)?;
         settings.audit = AuditFiles::of(settings.audit.take(), &given.audit)?;
+        settings.authentication =
+            Authentication::of(std::mem::take(&mut settings.authentication), &given.authentication)?;
         settings.encryption = EncryptionFile::of(std::mem::take(&mut settings.encryption), &given.encryption)?;
         if let Some(listen) = given.listen {
             settings.listen = listen;
@@ -349,6 +355,7 @@ impl Settings {
             disable_admission: Vec::new(),
             admission_file: None,
             audit: None,
+            authentication: Authentication::default(),
             encryption: EncryptionFile::default(),
             runtime_config: Vec::new(),
         }

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod audit;
+pub mod authentication;
 pub mod build;
 pub mod demo;
 pub mod down;

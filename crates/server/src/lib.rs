@@ -42,6 +42,7 @@ mod wire;
 pub use self::http::Body;
 pub use admission::{AdmissionSettings, EventLimit, EventLimitBy, PodSecuritySettings, SettingsError};
 pub use audit::{AuditSettings, Level, LogSettings, Policy as AuditPolicy, Stage, WebhookSettings};
+pub use authn::{AuthenticationSettings, OidcSettings};
 pub use config::Config;
 pub use encryption::EncryptionSettings;
 pub use error::Error;

@@ -14,7 +14,7 @@ use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
 use crate::{
-    Config, Error, User, admission, bootstrap, encryption, extensions, fairness, kubeconfig, pki, registration,
+    Config, Error, User, admission, authn, bootstrap, encryption, extensions, fairness, kubeconfig, pki, registration,
 };
 
 /// A running API server. Clones are the same server.
@@ -41,6 +41,7 @@ impl Server {
         tokio::spawn(Arc::clone(&core).follow_policy());
         admission::follow(&core);
         encryption::follow(&core);
+        authn::follow(&core);
         if let Some(audit) = core.audit.clone() {
             let core = Arc::clone(&core);
             tokio::spawn(async move { audit.run(&core).await });

@@ -36,6 +36,8 @@ pub struct Declared<'a> {
 pub struct Expression {
     text: String,
     tree: Tree,
+    /// The fields that it selects of what it is about: in an expression about one thing only.
+    selected: Vec<String>,
 }
 
 impl Expression {
@@ -52,7 +54,33 @@ impl Expression {
         Ok(Expression {
             text: text.to_owned(),
             tree,
+            selected: Vec::new(),
         })
+    }
+
+    /// Reads an expression about one thing, by this name, instead of a request.
+    ///
+    /// # Errors
+    /// Why it is none, in Kubernetes' words.
+    pub fn compile_about(text: &str, name: &str) -> Result<Expression, String> {
+        let failed = |why: String| format!("compilation failed: {why}");
+        let parsed = Parser::default().enable_optional_syntax(true).parse(text);
+        let mut tree = parsed.map_err(|errors| failed(errors.to_string()))?;
+        names::check_about(&tree, text, name).map_err(failed)?;
+        let selected = names::selected(&tree, name);
+        rewrite::rewrite(&mut tree);
+        Ok(Expression {
+            text: text.to_owned(),
+            tree,
+            selected,
+        })
+    }
+
+    /// Whether it selects a field of what it is about (`name.field`, `name.?field`); the text of an index counts for
+    /// nothing, as in Kubernetes.
+    #[must_use]
+    pub fn selects(&self, field: &str) -> bool {
+        self.selected.iter().any(|selected| selected == field)
     }
 
     /// Whether a text is an expression about one thing, by this name.

@@ -1,6 +1,6 @@
 //! Names that an expression uses and nobody has declared: found when it is compiled, and told as Kubernetes does.
 
-use kube_cel::cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use kube_cel::cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use super::Declared;
 
@@ -53,6 +53,60 @@ pub(super) fn check_about(tree: &IdedExpr, source: &str, name: &str) -> Result<(
         bound: Vec::new(),
     };
     finder.walk(tree)
+}
+
+/// The fields that a tree selects of the name `of`.
+pub(super) fn selected(tree: &IdedExpr, of: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    collect(tree, of, &mut found);
+    found
+}
+
+fn collect(tree: &IdedExpr, of: &str, found: &mut Vec<String>) {
+    let is_it = |operand: &IdedExpr| matches!(&operand.expr, Expr::Ident(name) if name == of);
+    let entry = |entry: &EntryExpr, found: &mut Vec<String>| match entry {
+        EntryExpr::MapEntry(entry) => {
+            collect(&entry.key, of, found);
+            collect(&entry.value, of, found);
+        }
+        EntryExpr::StructField(field) => collect(&field.value, of, found),
+    };
+    match &tree.expr {
+        Expr::Select(select) => {
+            if is_it(&select.operand) {
+                found.push(select.field.clone());
+            }
+            collect(&select.operand, of, found);
+        }
+        Expr::Call(call) => {
+            if call.func_name == operators::OPT_SELECT
+                && let [operand, field] = &call.args[..]
+                && is_it(operand)
+                && let Expr::Literal(LiteralValue::String(field)) = &field.expr
+            {
+                found.push(field.to_string());
+            }
+            if let Some(target) = &call.target {
+                collect(target, of, found);
+            }
+            call.args.iter().for_each(|argument| collect(argument, of, found));
+        }
+        Expr::List(list) => list.elements.iter().for_each(|element| collect(element, of, found)),
+        Expr::Map(map) => map.entries.iter().for_each(|one| entry(&one.expr, found)),
+        Expr::Struct(literal) => literal.entries.iter().for_each(|one| entry(&one.expr, found)),
+        Expr::Comprehension(fold) => {
+            for part in [
+                &fold.iter_range,
+                &fold.accu_init,
+                &fold.loop_cond,
+                &fold.loop_step,
+                &fold.result,
+            ] {
+                collect(part, of, found);
+            }
+        }
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
+    }
 }
 
 struct Finder<'a> {

@@ -34,6 +34,16 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The scope of an expression about one thing, by this name.
+    #[must_use]
+    pub fn about(name: &'static str, value: &Value) -> Scope<'a> {
+        Scope {
+            given: BTreeMap::from([(name, values::from_json(value))]),
+            variables: &[],
+            known: Mutex::default(),
+        }
+    }
+
     /// Sets `params`.
     pub fn set_params(&mut self, params: &Value) {
         self.given.insert("params", values::from_json(params));

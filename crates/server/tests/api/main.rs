@@ -15,6 +15,7 @@ mod kms;
 mod limits;
 mod network;
 mod objects;
+mod oidc;
 mod plugins;
 mod pod_security;
 mod policies;
