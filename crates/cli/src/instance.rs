@@ -85,10 +85,10 @@ pub struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditFiles>,
     /// Who is believed beside the cluster's own tokens and certificates.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub authentication: Authentication,
     /// What is encrypted at rest.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub encryption: EncryptionFile,
     /// What is served beside the defaults, or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -97,6 +97,10 @@ pub struct Settings {
 
 fn one() -> u8 {
     1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn cluster_domain() -> String {

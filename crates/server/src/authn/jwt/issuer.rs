@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -22,14 +23,20 @@ pub(super) struct Remote {
     discovery: String,
     fetcher: Fetcher,
     algorithms: Vec<Algorithm>,
-    known: Mutex<Known>,
+    known: ArcSwapOption<Known>,
+    /// Held while something is fetched. Tokens whose key is known don't wait for that.
+    fetching: Mutex<Fetching>,
+}
+
+/// The keys, and when they were fetched.
+struct Known {
+    keys: Vec<Key>,
+    at: Instant,
 }
 
 #[derive(Default)]
-struct Known {
+struct Fetching {
     keys_url: Option<String>,
-    keys: Arc<Vec<Key>>,
-    fetched: Option<Instant>,
     failed: Option<(Instant, String)>,
 }
 
@@ -63,7 +70,8 @@ impl Remote {
             },
             fetcher: Fetcher::new(authority)?,
             algorithms: algorithms.to_vec(),
-            known: Mutex::default(),
+            known: ArcSwapOption::empty(),
+            fetching: Mutex::default(),
         })
     }
 
@@ -74,46 +82,48 @@ impl Remote {
             let named = |key: &&Key| parsed.kid.is_empty() || key.kid == parsed.kid;
             keys.iter().filter(named).any(|key| parsed.is_signed_by(key))
         };
-        let (mut keys, seen) = self.keys(None).await?;
-        let is_known = |keys: &[Key]| !parsed.kid.is_empty() && keys.iter().any(|key| key.kid == parsed.kid);
-        if !signer(&keys) {
-            if !is_known(&keys) {
-                (keys, _) = self.keys(Some(seen)).await?;
-            }
-            if !signer(&keys) {
-                return Err("failed to verify signature: failed to verify id token signature".to_owned());
-            }
+        let mut known = match self.known.load_full() {
+            Some(known) => known,
+            None => self.newer(None).await?,
+        };
+        let has_named = |keys: &[Key]| !parsed.kid.is_empty() && keys.iter().any(|key| key.kid == parsed.kid);
+        if !signer(&known.keys) && !has_named(&known.keys) {
+            known = self.newer(Some(known.at)).await?;
+        }
+        if !signer(&known.keys) {
+            return Err("failed to verify signature: failed to verify id token signature".to_owned());
         }
         parsed.claims()
     }
 
-    /// The keys, and when they were fetched; `older`: those of that time lack one.
-    async fn keys(&self, older: Option<Instant>) -> Result<(Arc<Vec<Key>>, Instant), String> {
+    /// Keys that were fetched after those of a time.
+    async fn newer(&self, than: Option<Instant>) -> Result<Arc<Known>, String> {
         // Who comes while they are fetched waits, and has the same.
-        let mut known = self.known.lock().await;
-        if let Some(fetched) = known.fetched
-            && (older != Some(fetched) || fetched.elapsed() < AT_MOST)
+        let mut fetching = self.fetching.lock().await;
+        if let Some(known) = self.known.load_full()
+            && (than != Some(known.at) || known.at.elapsed() < AT_MOST)
         {
-            return Ok((Arc::clone(&known.keys), fetched));
+            return Ok(known);
         }
-        if let Some((at, why)) = &known.failed
+        if let Some((at, why)) = &fetching.failed
             && at.elapsed() < RETRY
-            && known.fetched.is_none()
         {
             return Err(why.clone());
         }
-        match self.fetch(known.keys_url.clone()).await {
+        match self.fetch(fetching.keys_url.clone()).await {
             Ok((url, keys)) => {
-                let now = Instant::now();
-                known.keys_url = Some(url);
-                known.keys = Arc::new(keys);
-                known.fetched = Some(now);
-                known.failed = None;
-                Ok((Arc::clone(&known.keys), now))
+                let at = Instant::now();
+                let known = Arc::new(Known { keys, at });
+                self.known.store(Some(Arc::clone(&known)));
+                *fetching = Fetching {
+                    keys_url: Some(url),
+                    failed: None,
+                };
+                Ok(known)
             }
             Err(why) => {
                 tracing::warn!(issuer = self.url, error = why, "an issuer's keys can't be fetched");
-                known.failed = Some((Instant::now(), why.clone()));
+                fetching.failed = Some((Instant::now(), why.clone()));
                 Err(why)
             }
         }
