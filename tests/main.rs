@@ -5,6 +5,7 @@
 #![allow(clippy::large_futures, reason = "there is one of each")]
 
 mod building;
+mod certificates;
 mod disk;
 mod first_light;
 mod house;

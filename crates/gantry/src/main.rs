@@ -1,5 +1,6 @@
 //! The binary: it reads the command line and wires the rooms together. What a room does is the room's business.
 
+mod footprint;
 mod node;
 mod registry;
 mod server;

@@ -37,6 +37,7 @@ pub(crate) async fn run(instance: Instance, given: SettingsArgs) -> anyhow::Resu
             if let Err(error) = instance.set_ready(Role::Node) {
                 tracing::warn!(%error, "saying that the node is ready");
             }
+            crate::footprint::settle_later();
         };
         Box::pin(node::run(config, cancel, ready)).await.context("the node")
     };

@@ -56,6 +56,7 @@ async fn serve(instance: &Instance, settings: &Settings, cancel: CancellationTok
     let serving = tokio::spawn(server.serve(listener));
     let parts = start_parts(settings, &server, &cancel);
     instance.set_ready(Role::Server)?;
+    crate::footprint::settle_later();
     tracing::info!(endpoint = settings.local_endpoint(), "ready");
     cancel.cancelled().await;
     server.shutdown();

@@ -35,6 +35,7 @@ pub(crate) fn run(instance: &Instance) -> anyhow::Result<()> {
     let mut all: Vec<Kept> = roles.into_iter().map(|role| Kept::new(instance, role)).collect();
     while !happened(&told, &all)? {
         all.iter_mut().for_each(|kept| kept.go_on(instance));
+        crate::footprint::settle();
     }
     for kept in &all {
         kept.tell_to_end();

@@ -13,6 +13,7 @@ mod machine;
 mod names;
 mod objects;
 mod peers;
+mod pod_certificates;
 mod pods;
 mod probes;
 mod register;
@@ -217,7 +218,11 @@ async fn start_and_serve(config: &Config, ready: impl FnOnce() + Send) -> Result
         docker_config: dir.join("docker/config.json"),
         images: images.clone(),
         slots,
-        objects: Objects::new(client.clone()),
+        objects: Objects::new(
+            client.clone(),
+            &config.name,
+            node.metadata.uid.as_deref().unwrap_or_default(),
+        ),
         services: Arc::new(services),
         names: Names {
             cluster_domain: config.cluster_domain.clone(),

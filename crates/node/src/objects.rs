@@ -1,4 +1,4 @@
-//! Config maps, secrets and tokens that pods of this node refer to.
+//! Config maps, secrets, tokens and certificates that pods of this node refer to.
 //!
 //! What a container starts with is read when it starts. What a volume shows follows the object: one watch for each
 //! object that some pod mounts, shared by all of them and ended with the last.
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
+use k8s_openapi::api::certificates::v1::{ClusterTrustBundle, PodCertificateRequest};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use kube::api::{ListParams, PostParams};
 use kube::core::PartialObjectMeta;
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::bundle::ConfigError;
+use crate::pod_certificates::PodCertificates;
 
 /// Keys and contents of a config map or secret.
 pub(crate) type Data = Arc<BTreeMap<String, Vec<u8>>>;
@@ -30,6 +31,8 @@ pub(crate) enum Kind {
     Secret,
     /// All ClusterTrustBundles: which of them a volume shows depends on their labels. It has no name.
     TrustBundles,
+    /// The requests of this node for its pods' certificates. It has no name.
+    CertificateRequests,
 }
 
 /// An object that a pod mounts.
@@ -49,6 +52,8 @@ pub(crate) struct Token {
 /// Reads and follows objects as the node.
 pub(crate) struct Objects {
     client: Client,
+    node: String,
+    pub(crate) certificates: PodCertificates,
     followed: Mutex<HashMap<Key, Weak<Followed>>>,
 }
 
@@ -72,8 +77,10 @@ impl Drop for Followed {
 }
 
 impl Objects {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, node: &str, node_uid: &str) -> Self {
         Self {
+            certificates: PodCertificates::new(client.clone(), node, node_uid),
+            node: node.to_owned(),
             client,
             followed: Mutex::default(),
         }
@@ -195,7 +202,14 @@ impl Objects {
         let task = match key.kind {
             Kind::ConfigMap => tokio::spawn(count::<ConfigMap>(client, key.clone(), sender)),
             Kind::Secret => tokio::spawn(count::<Secret>(client, key.clone(), sender)),
-            Kind::TrustBundles => tokio::spawn(count_bundles(client, sender)),
+            Kind::TrustBundles => {
+                let all = watcher::Config::default();
+                tokio::spawn(count_all::<ClusterTrustBundle>(client, all, sender))
+            }
+            Kind::CertificateRequests => {
+                let own = watcher::Config::default().fields(&format!("spec.nodeName={}", self.node));
+                tokio::spawn(count_all::<PodCertificateRequest>(client, own, sender))
+            }
         };
         let entry = Arc::new(Followed {
             changes,
@@ -244,18 +258,21 @@ where
     }
 }
 
-/// Counts the changes of any ClusterTrustBundle; the state at the start is none.
-async fn count_bundles(client: Client, changes: watch::Sender<u64>) {
-    let api: Api<PartialObjectMeta<ClusterTrustBundle>> = Api::all(client);
+/// Counts the changes of any of the objects that `config` selects; the state at the start is none.
+async fn count_all<K>(client: Client, config: watcher::Config, changes: watch::Sender<u64>)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let api: Api<PartialObjectMeta<K>> = Api::all(client);
     let mut first = true;
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher(api, config).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
             Ok(watcher::Event::InitDone) if std::mem::take(&mut first) => {}
             // After a watch was broken anything may have changed.
             Ok(_) => changes.send_modify(|count| *count += 1),
-            Err(error) => tracing::debug!(%error, "following trust bundles"),
+            Err(error) => tracing::debug!(kind = %K::kind(&()), %error, "following objects"),
         }
     }
 }

@@ -111,6 +111,18 @@ impl Delivery {
         Some(Self { kind, object, event })
     }
 
+    /// How a watcher that sees only what `matches` sees this; `None`: not at all. For selections that can't be decided
+    /// when a version is looked at first.
+    #[must_use]
+    pub fn narrowed(&self, matches: impl Fn(&Version) -> bool) -> Option<Self> {
+        Self::of(Arc::clone(&self.event), matches)
+    }
+
+    /// The object before and after, as far as it was there.
+    pub fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
+        self.event.previous.iter().chain(&self.event.current)
+    }
+
     /// What happened.
     pub fn kind(&self) -> Kind {
         self.kind

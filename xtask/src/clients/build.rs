@@ -1,13 +1,10 @@
 //! `gantry image build` against buildah: the same Dockerfiles must give the same files and the same configuration.
-//! And the guestbook, whose README's lines are followed.
-
-use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::case::{Case, Stage};
-use super::{readme, tools};
+use super::tools;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -17,10 +14,6 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "building: cache, secrets, stages, failure",
         run: everyday,
-    },
-    Case {
-        name: "guestbook",
-        run: guestbook,
     },
 ];
 
@@ -197,71 +190,4 @@ fn everyday(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.prints("ls $GANTRY_DATA_DIR/node/images/build/rooms | wc -l", "0")?;
     stage.sh("gantry image rm gantry.local/everyday:1")?;
     Ok(())
-}
-
-/// The README of the guestbook, line by line.
-fn guestbook(stage: &Stage<'_>) -> anyhow::Result<()> {
-    if stage.pass.number > 0 {
-        return Ok(());
-    }
-    tools::program("debootstrap", "debootstrap")?;
-    let example = stage.pass.root.join("examples/guestbook");
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(&example)
-        .arg(stage.path("guestbook"))
-        .status();
-    ensure!(
-        copied.context("copying the example")?.success(),
-        "copying the example failed"
-    );
-    let text = std::fs::read_to_string(example.join("README.md")).context("reading the guestbook's README")?;
-    let [build, run, load, disturb, remove] =
-        ["build", "run", "load", "disturb", "remove"].map(|part| lines(&text, part));
-    // One shell for all, as a person has it: variables and the job in the background stay.
-    let script = [&build, &run, &load, &disturb].map(|lines| lines.join("\n")).join("\n");
-    stage.write("script", &format!("set -euo pipefail\ncd guestbook\n{script}\n"))?;
-    let done = stage.long("bash script", "1500")?;
-    ensure!(done.code == 0, "the README's lines end with {}", done.code);
-    let mut last = done.out.lines().rev();
-    let (failures, answers) = (last.next().unwrap_or_default(), last.next().unwrap_or_default());
-    ensure!(
-        failures.trim() == "0",
-        "{failures} requests failed: {}",
-        stage.sh("cat guestbook/failures")?
-    );
-    ensure!(
-        answers.trim().parse::<u32>().is_ok_and(|count| count > 50),
-        "only {answers} answers"
-    );
-    stage.says("cat guestbook/answers", "version 2")?;
-    stage.says("cat guestbook/answers", "version 1")?;
-    stage.sh(&format!("cd guestbook\n{}", remove.join("\n")))?;
-    Ok(())
-}
-
-/// The blocks behind a part's mark, up to the next mark.
-fn lines<'t>(text: &'t str, part: &str) -> Vec<&'t str> {
-    readme::blocks(text, &format!("<!-- cargo xtask clients runs these lines: {part} -->"))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_guestbook_has_all_its_parts() {
-        let text = include_str!("../../../examples/guestbook/README.md");
-        for (part, word) in [
-            ("build", "--target web"),
-            ("run", "curl"),
-            ("load", "while"),
-            ("disturb", "set image"),
-            ("remove", "rm"),
-        ] {
-            assert!(
-                super::lines(text, part).iter().any(|line| line.contains(word)),
-                "{part}"
-            );
-        }
-        assert!(!super::lines(text, "run").iter().any(|line| line.contains("while")));
-    }
 }

@@ -79,6 +79,11 @@ impl House {
         tools::run(self.gantry(&["image", "build", "-t", "gantry.local/hello:2"]).arg(&dir))
     }
 
+    /// The program.
+    pub(crate) fn bin(&self) -> &Path {
+        &self.bin
+    }
+
     /// The program, told which instance it is about.
     pub(crate) fn gantry(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.bin);

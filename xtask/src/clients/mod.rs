@@ -10,6 +10,7 @@ mod chores;
 mod connections;
 mod deletion;
 mod everyday;
+mod guestbook;
 mod host;
 pub(crate) mod house;
 mod libraries;
@@ -58,6 +59,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         rolling::CASES,
         host::CASES,
         build::CASES,
+        guestbook::CASES,
         registry::CASES,
     ]
     .into_iter()

@@ -272,6 +272,7 @@ pub(crate) async fn remove(ctx: &Context, uid: &str, sandbox: Option<engine::San
         );
     }
     meta::failpoint::hit("node.pod.sandbox-removed");
+    ctx.objects.certificates.forget(uid);
     let (paths, pod) = (ctx.paths.clone(), uid.to_string());
     let left = tokio::task::spawn_blocking(move || crate::volumes::tear_down(&paths, &pod)).await;
     errors.extend(left.into_iter().flatten().map(|error| error.to_string()));

@@ -65,6 +65,8 @@ pub(crate) struct Worker {
     pub(super) wakes: mpsc::UnboundedReceiver<Wake>,
     pub(super) publisher: Publisher,
     volumes: Option<Volumes>,
+    /// When the volumes should be brought up to date; `None` while they are and nothing in them expires.
+    volumes_due: Option<Timestamp>,
     probes: Probes,
     followed: Vec<Arc<Followed>>,
     /// Tasks that wait for changes of followed objects; they end with the worker.
@@ -101,6 +103,7 @@ impl Worker {
             wakes,
             publisher,
             volumes: None,
+            volumes_due: None,
             probes,
             followed: Vec::new(),
             followers: tokio::task::JoinSet::new(),
@@ -153,7 +156,7 @@ impl Worker {
             Wake::Gone => self.gone = true,
             Wake::Exited(id, exit) => self.ended(&id, exit),
             Wake::Probe(verdict) => self.judged(verdict),
-            Wake::Volumes => self.volumes = None,
+            Wake::Volumes => self.volumes_due = Some(Timestamp::UNIX_EPOCH),
             Wake::Image => self.retry_images(),
             Wake::Pulled(name, result) => {
                 self.pulls.insert(name, Pull::Ended(result));
@@ -312,20 +315,31 @@ impl Worker {
             let message = format!("Failed to create pod sandbox: {error}");
             return Err(self.in_trouble("FailedCreatePodSandBox", message));
         }
-        let due = self.volumes.as_ref().and_then(|volumes| volumes.refresh_at);
-        if self.volumes.is_none() || due.is_some_and(|at| at <= Timestamp::now()) {
+        let due = self.volumes_due.is_some_and(|at| at <= Timestamp::now());
+        if self.volumes.is_none() || due {
             self.follow();
             let around = Around {
                 host_ip: &self.facts.host_ip,
                 pod_ips: &self.facts.pod_ips,
             };
             match Volumes::set_up(&self.ctx.paths, &self.ctx.objects, &self.pod, around).await {
-                Ok(volumes) => self.volumes = Some(volumes),
-                Err(error) => return Err(self.in_trouble("FailedMount", format!("MountVolume.SetUp failed: {error}"))),
+                Ok(volumes) => {
+                    self.volumes_due = volumes.refresh_at;
+                    self.volumes = Some(volumes);
+                }
+                Err(error) => {
+                    let again = self.in_trouble("FailedMount", format!("MountVolume.SetUp failed: {error}"));
+                    if self.volumes.is_none() {
+                        return Err(again);
+                    }
+                    // What is there stays as it is, and the pod goes on with it.
+                    self.volumes_due = Some(again);
+                    return Ok(Some(again));
+                }
             }
         }
         self.trouble.clear();
-        Ok(self.volumes.as_ref().and_then(|volumes| volumes.refresh_at))
+        Ok(self.volumes_due)
     }
 
     async fn sandbox(&mut self, spec: &PodSpec) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

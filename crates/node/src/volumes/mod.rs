@@ -5,6 +5,7 @@
 
 mod host_path;
 mod payload;
+pub(crate) mod pem;
 mod sub_path;
 mod trust;
 mod writer;

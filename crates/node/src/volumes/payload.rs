@@ -9,6 +9,7 @@ use super::writer::{File, Files};
 use super::{Around, trust};
 use crate::bundle::{ConfigError, field, resources};
 use crate::objects::{Data, Key, Kind, Objects};
+use crate::pod_certificates::Place;
 
 const DEFAULT_MODE: i32 = 0o644;
 
@@ -50,7 +51,7 @@ pub(super) async fn of(
         let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
         payload.downward(pod, source.items.as_deref().unwrap_or_default(), mode, around)?;
     } else if let Some(source) = &volume.projected {
-        payload.projected(objects, pod, source, namespace, around).await?;
+        payload.projected(objects, pod, &volume.name, source, around).await?;
     } else {
         return Ok(None);
     }
@@ -92,6 +93,9 @@ pub(crate) fn references(pod: &Pod) -> Vec<Key> {
             if source.cluster_trust_bundle.is_some() {
                 add(Kind::TrustBundles, "");
             }
+            if source.pod_certificate.is_some() {
+                add(Kind::CertificateRequests, "");
+            }
         }
     }
     keys
@@ -114,12 +118,13 @@ impl Payload {
         &mut self,
         objects: &Objects,
         pod: &Pod,
+        volume: &str,
         projected: &ProjectedVolumeSource,
-        namespace: &str,
         around: Around<'_>,
     ) -> Result<(), ConfigError> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
         let mode = projected.default_mode.unwrap_or(DEFAULT_MODE);
-        for source in projected.sources.iter().flatten() {
+        for (index, source) in projected.sources.iter().flatten().enumerate() {
             if let Some(source) = &source.config_map {
                 let data = objects.config_map(namespace, &source.name).await?;
                 let what = format!("configmap \"{}\"", source.name);
@@ -139,8 +144,7 @@ impl Payload {
                 let token = objects.token(pod, audience, seconds).await?;
                 // Renewed when a fifth of its life is left, as the API documentation says.
                 let life = token.expires.duration_since(Timestamp::now());
-                let renew = Timestamp::now() + SignedDuration::from_secs(life.as_secs() * 4 / 5);
-                self.refresh_at = Some(self.refresh_at.map_or(renew, |at| at.min(renew)));
+                self.refresh(Timestamp::now() + SignedDuration::from_secs(life.as_secs() * 4 / 5));
                 let (mode, uid) = only_for(pod, mode)?;
                 self.put(
                     &source.path,
@@ -156,8 +160,33 @@ impl Payload {
                 let (mode, uid) = only_for(pod, mode)?;
                 self.put(&source.path, File { content, mode, uid })?;
             }
+            if let Some(source) = &source.pod_certificate {
+                let place = Place {
+                    pod: pod.metadata.uid.clone().unwrap_or_default(),
+                    volume: volume.to_owned(),
+                    source: index,
+                };
+                let bundle = objects.certificates.bundle(pod, place, source).await?;
+                self.refresh(bundle.refresh_at);
+                let (mode, uid) = only_for(pod, mode)?;
+                let both = [&bundle.key[..], &bundle.chain].concat();
+                for (path, content) in [
+                    (&source.credential_bundle_path, both),
+                    (&source.key_path, bundle.key),
+                    (&source.certificate_chain_path, bundle.chain),
+                ] {
+                    if let Some(path) = path.as_deref().filter(|path| !path.is_empty()) {
+                        self.put(path, File { content, mode, uid })?;
+                    }
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Notes that the files are good until then only.
+    fn refresh(&mut self, at: Timestamp) {
+        self.refresh_at = Some(self.refresh_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     fn add(

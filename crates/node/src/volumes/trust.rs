@@ -2,18 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ClusterTrustBundleProjection;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
+use super::pem;
 use crate::bundle::ConfigError;
 use crate::objects::Objects;
-
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----\n";
-const END: &str = "-----END CERTIFICATE-----\n";
 
 /// The trust anchors that a source names: those of one bundle, or of all of a signer that its labels select.
 pub(super) async fn anchors(objects: &Objects, source: &ClusterTrustBundleProjection) -> Result<Vec<u8>, ConfigError> {
@@ -54,22 +48,10 @@ fn written(labels: &LabelSelector) -> Result<String, ConfigError> {
 fn normalized(bundles: &[String]) -> Result<Vec<u8>, ConfigError> {
     let mut certificates = BTreeSet::new();
     for bundle in bundles {
-        for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-            let certificate = certificate.map_err(|error| ConfigError(format!("a trust bundle is no PEM: {error}")))?;
-            certificates.insert(certificate.as_ref().to_vec());
-        }
+        let read = pem::read(bundle).map_err(|error| ConfigError(format!("a trust bundle is no PEM: {error}")))?;
+        certificates.extend(read.iter().map(|certificate| certificate.to_vec()));
     }
-    let mut out = String::new();
-    for certificate in certificates {
-        out.push_str(BEGIN);
-        let encoded = STANDARD.encode(certificate);
-        for line in encoded.as_bytes().chunks(64) {
-            out.extend(line.iter().map(|byte| char::from(*byte)));
-            out.push('\n');
-        }
-        out.push_str(END);
-    }
-    Ok(out.into_bytes())
+    Ok(pem::write(certificates).into_bytes())
 }
 
 #[cfg(test)]
@@ -78,7 +60,7 @@ mod tests {
 
     #[test]
     fn each_certificate_is_shown_once_and_plainly() {
-        let certificate = |text: &str| format!("{BEGIN}{text}\n{END}");
+        let certificate = |text: &str| format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
         let (one, two) = (certificate("QUFB"), certificate("QkJC"));
         let bundles = [format!("# a remark\n{two}{one}"), one.clone()];
         let shown = normalized(&bundles).unwrap();

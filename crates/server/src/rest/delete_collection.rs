@@ -6,20 +6,17 @@ use serde_json::{Value, json};
 
 use super::options::DeleteOptions;
 use super::select::Selected;
-use super::{Answer, Call, delete};
+use super::{Answer, Call, delete, list};
 use crate::object;
-use crate::status::of_watch;
 
 /// Answers a DELETE of a collection: with the list of what was there.
 pub(crate) async fn delete_collection(call: &Call) -> Result<Answer, Status> {
     let options = DeleteOptions::parse(call)?;
     let selected = Selected::parse(call)?;
-    let cache = call.kind.cache()?;
-    cache.fresh().await.map_err(of_watch)?;
-    let snapshot = cache.list(&selected.scope(call));
+    let found = list::everything(call, &selected).await?;
     let mut items: Vec<Value> = Vec::new();
-    for version in snapshot.iter().filter(|version| selected.matches(version)) {
-        let tree = call.kind.tree(version.bytes(), version.revision())?;
+    for (stored, revision) in (0..found.items.len()).filter_map(|at| found.items.get(at)) {
+        let tree = call.kind.tree(stored, revision)?;
         let namespace = object::namespace(&tree).to_owned();
         let namespace = (!namespace.is_empty()).then_some(namespace.as_str());
         match delete::one(call, &call.kind, namespace, object::name(&tree), &options).await {
@@ -31,7 +28,7 @@ pub(crate) async fn delete_collection(call: &Call) -> Result<Answer, Status> {
     }
     let list = json!({
         "kind": &*call.kind.row.list_kind, "apiVersion": call.kind.api_version,
-        "metadata": {"resourceVersion": cache.revision().to_string()}, "items": items,
+        "metadata": {"resourceVersion": call.kind.cache()?.revision().to_string()}, "items": items,
     });
     Ok(Answer::Tree {
         code: StatusCode::OK,

@@ -17,6 +17,7 @@ use crate::status::{of_store, of_watch};
 
 /// An object of a list.
 pub(crate) struct Item {
+    pub(crate) key: Key,
     pub(crate) stored: Bytes,
     pub(crate) revision: Revision,
 }
@@ -49,6 +50,13 @@ impl Items {
             Items::Read(items) => items.get(at).map(|item| (&item.stored, item.revision)),
         }
     }
+
+    fn keys(&self) -> Vec<Key> {
+        match self {
+            Items::Shared(items) => items.iter().map(|item| item.key().clone()).collect(),
+            Items::Read(items) => items.iter().map(|item| item.key.clone()).collect(),
+        }
+    }
 }
 
 /// The `limit`, `continue` and revision parameters.
@@ -70,10 +78,20 @@ enum Source {
 pub(crate) async fn list(call: &Call) -> Result<Answer, Status> {
     let selected = Selected::parse(call)?;
     match page(call, &selected).await {
-        Ok(page) => render::list(call, converted(call, page).await?).map(Answer::Raw),
+        Ok(page) => render::list(call, page).map(Answer::Raw),
         Err(Failure::Expired(token)) => Ok(expired(&token)),
         Err(Failure::Status(status)) => Err(status),
     }
+}
+
+/// All that is selected now, in the version that is asked for.
+pub(crate) async fn everything(call: &Call, selected: &Selected) -> Result<Page, Status> {
+    let page = selected_page(call, selected, Source::Cache(None), 0).await;
+    page.map_err(|failure| match failure {
+        Failure::Status(status) => status,
+        // Only a page of a past revision can say so.
+        Failure::Expired(token) => Status::internal(format!("the newest state has expired at {token}")),
+    })
 }
 
 /// The page with its objects in the version that is asked for.
@@ -85,8 +103,9 @@ async fn converted(call: &Call, page: Page) -> Result<Page, Status> {
     let (stored, revisions): (Vec<Bytes>, Vec<Revision>) =
         found.map(|(stored, revision)| (stored.clone(), revision)).unzip();
     let shown = call.kind.present(&call.core, &stored).await?;
-    let items = shown.into_iter().zip(revisions);
-    let items = items.map(|(stored, revision)| Item { stored, revision }).collect();
+    let items = page.items.keys().into_iter().zip(shown).zip(revisions);
+    let items = items.map(|((key, stored), revision)| Item { key, stored, revision });
+    let items = items.collect();
     Ok(Page {
         items: Items::Read(items),
         ..page
@@ -95,9 +114,39 @@ async fn converted(call: &Call, page: Page) -> Result<Page, Status> {
 
 async fn page(call: &Call, selected: &Selected) -> Result<Page, Failure> {
     let wish = wish(call)?;
-    match wish.from {
-        Source::Exact(revision, after) => from_store(call, selected, Some(revision), &after, wish.limit).await,
-        Source::Inconsistent(after) => from_store(call, selected, None, &after, wish.limit).await,
+    selected_page(call, selected, wish.from, wish.limit).await
+}
+
+/// A page of what is selected, in the version that is asked for.
+async fn selected_page(call: &Call, selected: &Selected, from: Source, limit: usize) -> Result<Page, Failure> {
+    if !selected.wants_converted(&call.kind) {
+        let page = stored_page(call, selected, from, limit).await?;
+        return Ok(converted(call, page).await?);
+    }
+    let all = stored_page(call, &Selected::default(), from, 0).await?;
+    let all = converted(call, all).await?;
+    let Items::Read(mut items) = all.items else {
+        return Err(Status::internal("converted objects are in the cache").into());
+    };
+    items.retain(|item| selected.fits(&call.kind, &item.stored));
+    let more = limit > 0 && items.len() > limit;
+    if more {
+        items.truncate(limit);
+    }
+    let last = items.last().filter(|_| more);
+    Ok(Page {
+        next: last.map(|item| token(call, Some(all.revision), &item.key)),
+        remaining: None,
+        revision: all.revision,
+        items: Items::Read(items),
+    })
+}
+
+/// A page of what is selected by what is stored, as it is stored.
+async fn stored_page(call: &Call, selected: &Selected, from: Source, limit: usize) -> Result<Page, Failure> {
+    match from {
+        Source::Exact(revision, after) => from_store(call, selected, Some(revision), &after, limit).await,
+        Source::Inconsistent(after) => from_store(call, selected, None, &after, limit).await,
         Source::Cache(revision) => {
             match revision {
                 None => {
@@ -106,10 +155,10 @@ async fn page(call: &Call, selected: &Selected) -> Result<Page, Failure> {
                 Some(Revision(0)) => {}
                 Some(revision) => not_older(call, revision).await?,
             }
-            match from_cache(call, selected, wish.limit)? {
+            match from_cache(call, selected, limit)? {
                 Ok(page) => Ok(page),
                 // The store is asked whether it can be read by now.
-                Err(Encrypted) => from_store(call, selected, None, "", wish.limit).await,
+                Err(Encrypted) => from_store(call, selected, None, "", limit).await,
             }
         }
     }
@@ -265,6 +314,7 @@ async fn from_store(
             after = Some(record.key.clone());
             let item = Item {
                 stored: decrypt::item(&call.core, &record.key, &record.value).await?,
+                key: record.key,
                 revision: record.revision,
             };
             if is_selected(call, selected, &item) {

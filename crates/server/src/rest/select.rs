@@ -6,9 +6,10 @@ use meta::{Status, fields, labels};
 use watch::{Scope, Version};
 
 use super::Call;
+use crate::kinds::Kind;
 
 /// What a request selects.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Selected {
     pub(crate) labels: labels::Selector,
     pub(crate) fields: fields::Selector,
@@ -41,9 +42,24 @@ impl Selected {
         self.labels.matches(&projection.labels[..]) && self.fields.matches(&projection.fields[..])
     }
 
-    /// The filter for a watch; none when everything is wanted.
-    pub(crate) fn filter(&self) -> Option<Arc<dyn watch::Filter>> {
+    /// Whether it can be told only of converted objects what is selected: a conversion makes the fields, and labels.
+    pub(crate) fn wants_converted(&self, kind: &Kind) -> bool {
+        kind.converts() && !self.is_everything()
+    }
+
+    /// Whether stored bytes are selected, as the kind's version shows them. [`Kind::present`] is asked for before.
+    pub(crate) fn fits(&self, kind: &Kind, stored: &[u8]) -> bool {
         if self.is_everything() {
+            return true;
+        }
+        let Ok(shown) = kind.outward(stored) else { return false };
+        let projection = kind.projection(&shown);
+        self.labels.matches(&projection.labels[..]) && self.fields.matches(&projection.fields[..])
+    }
+
+    /// The filter for a watch; none when everything is wanted, or when it can't be told yet.
+    pub(crate) fn filter(&self, kind: &Kind) -> Option<Arc<dyn watch::Filter>> {
+        if self.is_everything() || self.wants_converted(kind) {
             return None;
         }
         let own = self.clone();

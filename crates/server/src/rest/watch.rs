@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use meta::{FieldError, GroupKind, Revision, Status};
 use tokio::time::Instant;
-use watch::{Selection, Snapshot, Watcher};
+use watch::{Delivery, Selection, Snapshot, Watcher};
 
 use super::get::{not_older, parse_revision};
 use super::render::{self, Event};
@@ -33,7 +33,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Answer, Status> {
     let start = start(call)?;
     let cache = call.kind.cache()?.clone();
     let mut selection = Selection::new(selected.scope(call));
-    if let Some(filter) = selected.filter() {
+    if let Some(filter) = selected.filter(&call.kind) {
         selection = selection.with_filter(filter);
     }
     let (initial, watcher) = match start {
@@ -151,50 +151,63 @@ impl Stream {
         if self.over {
             return None;
         }
-        if let Err(status) = self.prepare_initial().await {
-            self.over = true;
-            return Some(self.encoder.error(&status));
-        }
-        if let Some(bytes) = self.initial() {
-            return Some(bytes);
+        while self.initial.is_some() {
+            if let Err(status) = self.prepare_initial().await {
+                self.over = true;
+                return Some(self.encoder.error(&status));
+            }
+            if let Some(bytes) = self.initial() {
+                return Some(bytes);
+            }
         }
         if std::mem::take(&mut self.mark_end) {
             let revision = self.watcher.progress();
             return Some(self.encoder.bookmark(revision, true));
         }
-        let wake = if self.bookmarks {
-            self.next_bookmark.min(self.ends)
-        } else {
-            self.ends
-        };
-        let stopping = self.stopping.clone();
-        let delivery = tokio::select! {
-            biased;
-            delivery = self.watcher.next() => delivery,
-            () = stopping.cancelled() => { self.over = true; return self.last_bookmark(); }
-            () = tokio::time::sleep_until(wake) => {
-                self.over = Instant::now() >= self.ends;
-                self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
-                return self.last_bookmark();
-            }
-        };
-        Some(match delivery {
-            Ok(delivery) if is_encrypted(delivery.object().bytes()) => {
-                self.over = true;
-                self.encoder.error(&render::unreadable())
-            }
-            Ok(delivery) => match self.prepare(std::slice::from_ref(delivery.object().bytes())).await {
-                Ok(()) => self.burst(&delivery),
+        loop {
+            let wake = if self.bookmarks {
+                self.next_bookmark.min(self.ends)
+            } else {
+                self.ends
+            };
+            let stopping = self.stopping.clone();
+            let delivery = tokio::select! {
+                biased;
+                delivery = self.watcher.next() => delivery,
+                () = stopping.cancelled() => { self.over = true; return self.last_bookmark(); }
+                () = tokio::time::sleep_until(wake) => {
+                    self.over = Instant::now() >= self.ends;
+                    self.next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                    return self.last_bookmark();
+                }
+            };
+            let shown = match delivery {
+                Ok(delivery) => self.shown(delivery).await,
+                Err(error) => Err(of_watch(error)),
+            };
+            match shown {
+                Ok(Some(delivery)) => return Some(self.burst(&delivery)),
+                Ok(None) => {}
                 Err(status) => {
                     self.over = true;
-                    self.encoder.error(&status)
+                    return Some(self.encoder.error(&status));
                 }
-            },
-            Err(error) => {
-                self.over = true;
-                self.encoder.error(&of_watch(error))
             }
-        })
+        }
+    }
+
+    /// An event whose objects are ready to be shown; none when it isn't for this watch after all.
+    async fn shown(&self, delivery: Delivery) -> Result<Option<Delivery>, Status> {
+        if is_encrypted(delivery.object().bytes()) {
+            return Err(render::unreadable());
+        }
+        if !self.selected.wants_converted(&self.kind) {
+            self.prepare(std::slice::from_ref(delivery.object().bytes())).await?;
+            return Ok(Some(delivery));
+        }
+        let versions: Vec<Bytes> = delivery.versions().map(|version| version.bytes().clone()).collect();
+        self.prepare(&versions).await?;
+        Ok(delivery.narrowed(|version| self.selected.fits(&self.kind, version.bytes())))
     }
 
     /// Has objects converted that are stored in another version than the one that is watched.
@@ -206,7 +219,10 @@ impl Stream {
         let Some(snapshot) = self.initial.as_ref().filter(|_| self.kind.converts()) else {
             return Ok(());
         };
-        let next = snapshot.iter().filter(|version| self.selected.matches(version));
+        let selective = self.selected.wants_converted(&self.kind);
+        let next = snapshot
+            .iter()
+            .filter(|version| selective || self.selected.matches(version));
         let next: Vec<Bytes> = next.take(PREPARED).map(|version| version.bytes().clone()).collect();
         self.prepare(&next).await
     }
@@ -219,19 +235,22 @@ impl Stream {
         Some(self.encoder.bookmark(revision, false))
     }
 
-    /// The next of the initial objects, several at once.
+    /// The next of the initial objects, several at once; none when none of them is selected.
     fn initial(&mut self) -> Option<Bytes> {
         let snapshot = self.initial.take()?;
-        let mut out = Vec::new();
-        let (mut size, mut rest) = (0, None);
+        let selective = self.selected.wants_converted(&self.kind);
+        let (mut out, mut size, mut prepared, mut rest) = (Vec::new(), 0, 0, None);
         for version in snapshot.iter() {
             // What can't be decrypted may be among what is selected.
-            if is_encrypted(version.bytes()) || self.selected.matches(version) {
+            let lost = is_encrypted(version.bytes());
+            let selected = self.selected.matches(version) || selective;
+            prepared += usize::from(selected);
+            if lost || (selected && (!selective || self.selected.fits(&self.kind, version.bytes()))) {
                 let bytes = self.encoder.initial(version);
                 size += bytes.len();
                 out.push(bytes);
             }
-            if size >= CHUNK || (self.kind.converts() && out.len() == PREPARED) {
+            if size >= CHUNK || (self.kind.converts() && prepared == PREPARED) {
                 rest = Some(version.key().clone());
                 break;
             }
@@ -241,7 +260,7 @@ impl Stream {
     }
 
     /// An event with those that are there already behind it.
-    fn burst(&mut self, first: &watch::Delivery) -> Bytes {
+    fn burst(&mut self, first: &Delivery) -> Bytes {
         let mut out = vec![self.encoder.event(Event::of(first))];
         let mut size = out.iter().map(Bytes::len).sum::<usize>();
         // What comes next may have to be converted first.

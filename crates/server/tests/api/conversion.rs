@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::hook::Hook;
+use crate::watching::Stream;
 use crate::world::World;
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -12,14 +13,16 @@ fn path(version: &str) -> String {
 }
 
 fn versions(storage: &str) -> Value {
-    let version = |name: &str, properties: Value| {
+    let version = |name: &str, fields: &[&str]| {
+        let properties = fields
+            .iter()
+            .map(|field| ((*field).to_owned(), json!({"type": "string"})));
+        let selectable = fields.iter().map(|field| json!({"jsonPath": format!(".{field}")}));
         json!({"name": name, "served": true, "storage": name == storage,
-            "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}})
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": Value::Object(properties.collect())}},
+            "selectableFields": selectable.collect::<Vec<_>>()})
     };
-    json!([
-        version("v1", json!({"hostPort": {"type": "string"}})),
-        version("v2", json!({"host": {"type": "string"}, "port": {"type": "string"}})),
-    ])
+    json!([version("v1", &["hostPort"]), version("v2", &["host", "port"])])
 }
 
 fn definition(hook: &Hook, path: &str) -> Value {
@@ -163,4 +166,61 @@ async fn a_conversion_that_fails_is_told() {
     );
     world.get(&format!("{}/one", path("v1"))).await.expect(200);
     world.get(&path("v1")).await.expect(200);
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().unwrap().iter();
+    items.map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn selectors_look_at_the_version_that_is_asked_for() {
+    let (world, hook) = (World::new().await, Hook::start(&[], convert).await);
+    defined(&world, &hook, "/convert").await;
+    let mut by_host = Stream::of(&world, &path("v2"), "fieldSelector=host=one").await;
+    let mut by_both = Stream::of(&world, &path("v1"), "fieldSelector=hostPort=one:80").await;
+    for (name, host, port) in [("a", "one", "80"), ("b", "one", "8080"), ("c", "two", "80")] {
+        let place = json!({"apiVersion": "stable.example.com/v2", "kind": "Place", "metadata": {"name": name},
+            "host": host, "port": port});
+        world.post(&path("v2"), &place).await.expect(201);
+    }
+    for (version, selector, expected) in [
+        ("v2", "host=one", &["a", "b"][..]),
+        ("v2", "host=one,port=80", &["a"]),
+        ("v2", "host!=one", &["c"]),
+        ("v1", "hostPort=one:8080", &["b"]),
+        ("v2", "host=one,metadata.name=b", &["b"]),
+    ] {
+        let list = world.get(&format!("{}?fieldSelector={selector}", path(version))).await;
+        assert_eq!(names(&list.expect(200)), expected, "{selector}");
+    }
+    let page = world
+        .get(&format!("{}?fieldSelector=port=80&limit=1", path("v2")))
+        .await
+        .expect(200);
+    assert_eq!(names(&page), ["a"]);
+    let token = page["metadata"]["continue"].as_str().unwrap();
+    let page = format!("{}?fieldSelector=port=80&limit=1&continue={token}", path("v2"));
+    let page = world.get(&page).await.expect(200);
+    assert_eq!((names(&page), &page["metadata"]["continue"]), (vec!["c"], &Value::Null));
+
+    by_host.expect("ADDED", "a").await;
+    by_host.expect("ADDED", "b").await;
+    by_both.expect("ADDED", "a").await;
+    let moved = json!({"host": "two"});
+    world
+        .patch("merge-patch+json", &format!("{}/b", path("v2")), &moved)
+        .await
+        .expect(200);
+    by_host.expect("DELETED", "b").await;
+    world
+        .delete(&format!("{}?fieldSelector=host=one", path("v2")))
+        .await
+        .expect(200);
+    by_host.expect("DELETED", "a").await;
+    by_both.expect("DELETED", "a").await;
+    assert_eq!(names(&world.get(&path("v1")).await.expect(200)), ["b", "c"]);
+    let mut late = Stream::of(&world, &path("v2"), "fieldSelector=host=two").await;
+    late.expect("ADDED", "b").await;
+    late.expect("ADDED", "c").await;
 }

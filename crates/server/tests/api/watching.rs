@@ -16,14 +16,18 @@ fn map(name: &str, label: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"l": label}}})
 }
 
-struct Stream {
+pub(crate) struct Stream {
     body: Body,
     rest: Vec<u8>,
 }
 
 impl Stream {
     async fn open(world: &World, query: &str) -> Stream {
-        let request = Request::get(format!("{MAPS}?watch=true&{query}"))
+        Stream::of(world, MAPS, query).await
+    }
+
+    pub(crate) async fn of(world: &World, path: &str, query: &str) -> Stream {
+        let request = Request::get(format!("{path}?watch=true&{query}"))
             .body(Full::<Bytes>::default())
             .unwrap();
         let response = world.send(User::admin(), request).await;
@@ -48,7 +52,7 @@ impl Stream {
         }
     }
 
-    async fn expect(&mut self, kind: &str, name: &str) {
+    pub(crate) async fn expect(&mut self, kind: &str, name: &str) {
         let event = self.next().await.unwrap();
         assert_eq!(
             (&event["type"], &event["object"]["metadata"]["name"]),
