@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ast::{Expr, Kind};
+use crate::ast::{Expr, Kind, operator};
 use crate::check::{Checked, check};
 use crate::cost::{self, Estimate};
 use crate::declare::Declaration;
@@ -96,6 +96,30 @@ impl Program {
         let mut found = false;
         self.tree.walk(&mut |expr| {
             found |= matches!(&expr.kind, Kind::Ident(name) if &**name == variable);
+        });
+        found
+    }
+
+    /// Whether it selects a field of a variable: `variable.field` or `variable.?field`.
+    #[must_use]
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        let is_it = |operand: &Expr| matches!(&operand.kind, Kind::Ident(name) if &**name == variable);
+        let mut found = false;
+        self.tree.walk(&mut |expr| {
+            found |= match &expr.kind {
+                Kind::Select {
+                    operand, field: own, ..
+                } => is_it(operand) && &**own == field,
+                Kind::Call {
+                    function, arguments, ..
+                } if &**function == operator::OPTIONAL_SELECT => match &arguments[..] {
+                    [operand, own] => {
+                        is_it(operand) && matches!(&own.kind, Kind::Literal(Value::String(own)) if &**own == field)
+                    }
+                    _ => false,
+                },
+                _ => false,
+            };
         });
         found
     }

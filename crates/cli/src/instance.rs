@@ -24,6 +24,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::args::SettingsArgs;
 use crate::audit::AuditFiles;
+use crate::authentication::Authentication;
+use crate::encryption::EncryptionFile;
 use crate::process::Role;
 
 /// Where all instances of this machine say that they are there, so that a clash can be named.
@@ -82,6 +84,12 @@ pub struct Settings {
     /// What is written into the audit log, and where that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditFiles>,
+    /// Who is believed beside the cluster's own tokens and certificates.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub authentication: Authentication,
+    /// What is encrypted at rest.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encryption: EncryptionFile,
     /// What is served beside the defaults, or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runtime_config: Vec<String>,
@@ -89,6 +97,10 @@ pub struct Settings {
 
 fn one() -> u8 {
     1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn cluster_domain() -> String {
@@ -198,6 +210,9 @@ impl Instance {
         }
         settings.take_admission(given)?;
         settings.audit = AuditFiles::of(settings.audit.take(), &given.audit)?;
+        settings.authentication =
+            Authentication::of(std::mem::take(&mut settings.authentication), &given.authentication)?;
+        settings.encryption = EncryptionFile::of(std::mem::take(&mut settings.encryption), &given.encryption)?;
         if let Some(listen) = given.listen {
             settings.listen = listen;
             if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
@@ -344,6 +359,8 @@ impl Settings {
             disable_admission: Vec::new(),
             admission_file: None,
             audit: None,
+            authentication: Authentication::default(),
+            encryption: EncryptionFile::default(),
             runtime_config: Vec::new(),
         }
     }

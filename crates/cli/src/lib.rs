@@ -5,10 +5,12 @@
 
 pub mod args;
 pub mod audit;
+pub mod authentication;
 pub mod build;
 pub mod demo;
 pub mod down;
 pub mod drain;
+pub mod encryption;
 pub mod image;
 pub mod instance;
 pub mod join;

@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cli::args::SettingsArgs;
 use cli::audit::AuditFiles;
+use cli::authentication::{Authentication, Oidc};
 use cli::process::{Role, one_line};
 use cli::{Instance, Settings};
 use controllers::SigningKey;
 use server::{
-    AuditPolicy, AuditSettings, Config, LogSettings, RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
+    AuditPolicy, AuditSettings, AuthenticationSettings, Config, EncryptionSettings, LogSettings, OidcSettings,
+    RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
 };
 use store::Store;
 use store::embedded::{Embedded, Options};
@@ -86,7 +88,32 @@ fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
     if let Some(files) = &settings.audit {
         config.audit = audit(files)?;
     }
+    config.authentication = authentication(&settings.authentication);
+    config.encryption = settings.encryption.file.clone().map(|file| EncryptionSettings {
+        file,
+        reload: settings.encryption.reload,
+    });
     Ok(config)
+}
+
+fn authentication(given: &Authentication) -> Option<AuthenticationSettings> {
+    let of_oidc = |oidc: &Oidc| {
+        AuthenticationSettings::Oidc(OidcSettings {
+            issuer_url: oidc.issuer_url.clone(),
+            client_id: oidc.client_id.clone(),
+            username_claim: oidc.username_claim.clone(),
+            username_prefix: oidc.username_prefix.clone(),
+            groups_claim: oidc.groups_claim.clone(),
+            groups_prefix: oidc.groups_prefix.clone(),
+            required_claims: oidc.required_claims.clone(),
+            ca_file: oidc.ca_file.clone(),
+            signing_algorithms: oidc.signing_algorithms.clone(),
+        })
+    };
+    match &given.file {
+        Some(file) => Some(AuthenticationSettings::File(file.clone())),
+        None => given.oidc.as_ref().map(of_oidc),
+    }
 }
 
 fn audit(files: &AuditFiles) -> anyhow::Result<AuditSettings> {

@@ -8,6 +8,8 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::admission::AdmissionSettings;
 use crate::audit::AuditSettings;
+use crate::authn::AuthenticationSettings;
+use crate::encryption::EncryptionSettings;
 use crate::runtime::RuntimeConfig;
 
 /// A server's settings. [`Config::new`] has the defaults; change what differs.
@@ -35,6 +37,10 @@ pub struct Config {
     pub admission: AdmissionSettings,
     /// What is written into the audit log.
     pub audit: AuditSettings,
+    /// Who is believed beside the server's own credentials.
+    pub authentication: Option<AuthenticationSettings>,
+    /// How what is stored is encrypted; nothing is when there is none.
+    pub encryption: Option<EncryptionSettings>,
     /// Which versions and resources are served beside, or instead of, those that are by default.
     pub runtime: RuntimeConfig,
 }
@@ -55,6 +61,8 @@ impl Config {
             event_ttl: Duration::from_secs(3600),
             admission: AdmissionSettings::default(),
             audit: AuditSettings::default(),
+            authentication: None,
+            encryption: None,
             runtime: RuntimeConfig::default(),
         }
     }

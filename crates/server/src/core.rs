@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use watch::{Cache, Hub, Scope};
 
 use crate::admission::Chain;
+use crate::authn::Others;
 use crate::authn::token::Claims;
 use crate::authz::policy::Sources;
 use crate::authz::{self, Attributes, Decision, Policy, node};
 use crate::changes::Changes;
+use crate::encryption::EncryptedStore;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::pki::Pki;
@@ -30,7 +32,10 @@ const ROLES_AND_BINDINGS: [&str; 4] = ["clusterroles", "roles", "clusterrolebind
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) pki: Pki,
+    pub(crate) others: Others,
     pub(crate) store: Arc<dyn Store>,
+    /// The same store, with what it knows of encryption.
+    pub(crate) at_rest: Arc<EncryptedStore>,
     pub(crate) hub: Hub,
     pub(crate) kinds: Kinds,
     pub(crate) admission: Chain,
@@ -56,6 +61,9 @@ impl Core {
         let admission = Chain::builtin(&config.admission)?;
         let audit = crate::audit::Audit::open(&config.audit)?;
         let pki = Pki::open(&config)?;
+        let others = Others::open(config.authentication.as_ref(), &issuer(&config))?;
+        let at_rest = Arc::new(EncryptedStore::open(store, config.encryption.as_ref()).await?);
+        let store: Arc<dyn Store> = Arc::clone(&at_rest) as Arc<dyn Store>;
         let hub = Hub::start(Arc::clone(&store)).await?;
         let kinds = Kinds::open(Catalog::builtin(), &config.runtime, &hub).await?;
         let cache = |group: &str, plural: &'static str| {
@@ -73,7 +81,9 @@ impl Core {
         let core = Core {
             config,
             pki,
+            others,
             store,
+            at_rest,
             hub,
             kinds,
             admission,
@@ -96,7 +106,7 @@ impl Core {
 
     /// The issuer of service account tokens, and the audience of those that are meant for this API.
     pub(crate) fn issuer(&self) -> String {
-        format!("https://kubernetes.default.svc.{}", self.config.cluster_domain)
+        issuer(&self.config)
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -172,4 +182,8 @@ impl Core {
             }
         }
     }
+}
+
+fn issuer(config: &Config) -> String {
+    format!("https://kubernetes.default.svc.{}", config.cluster_domain)
 }

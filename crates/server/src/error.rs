@@ -19,6 +19,17 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// What says who is believed can't be used.
+    #[error("the authentication configuration: {0}")]
+    Authentication(String),
+    /// What says how things are encrypted at rest can't be used.
+    #[error("the encryption configuration {}: {why}", file.display())]
+    Encryption {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// Audit events can't be sent where they should be.
     #[error("the audit webhook: {0}")]
     AuditWebhook(String),

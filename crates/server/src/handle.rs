@@ -99,7 +99,10 @@ async fn identified(core: Arc<Core>, asked: Asked, identity: Identity) -> Respon
     let wanted = asked.wanted;
     let user = match identity {
         Identity::InProcess(user) => Ok((*user).clone()),
-        Identity::Network(peer) => authn::authenticate(&core, &asked.parts.headers, peer.as_ref()).await,
+        Identity::Network(peer) => {
+            let parts = &asked.parts;
+            authn::authenticate(&core, parts.uri.path(), &parts.headers, peer.as_ref()).await
+        }
     };
     let trail = core.audit.as_ref().and_then(|audit| {
         let user = user.as_ref().ok();

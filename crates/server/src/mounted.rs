@@ -47,16 +47,18 @@ pub(crate) async fn answer(
     password_is_token(&mut parts.headers);
     let user = match identity {
         Identity::InProcess(user) => (*user).clone(),
-        Identity::Network(peer) => match authn::authenticate(core, &parts.headers, peer.as_ref()).await {
-            Ok(user) => user,
-            Err(_) => {
-                return refused(
-                    StatusCode::UNAUTHORIZED,
-                    "UNAUTHORIZED",
-                    "these credentials are not valid",
-                );
+        Identity::Network(peer) => {
+            match authn::authenticate(core, parts.uri.path(), &parts.headers, peer.as_ref()).await {
+                Ok(user) => user,
+                Err(_) => {
+                    return refused(
+                        StatusCode::UNAUTHORIZED,
+                        "UNAUTHORIZED",
+                        "these credentials are not valid",
+                    );
+                }
             }
-        },
+        }
     };
     let query = Query::parse(parts.uri.query());
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);

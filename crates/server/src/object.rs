@@ -8,6 +8,8 @@ use meta::{Revision, Status};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::encryption::is_encrypted;
+
 /// What every stored object begins with.
 const HEAD: &[u8] = b"{\"metadata\":{";
 
@@ -47,6 +49,9 @@ fn entry(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) -> Resul
 
 /// The tree of a stored object, complete with what was spliced out.
 pub(crate) fn to_tree(api_version: &str, kind: &str, bytes: &[u8], revision: Revision) -> Result<Value, Status> {
+    if is_encrypted(bytes) {
+        return Err(Status::internal("an object can't be decrypted"));
+    }
     let mut fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(Status::internal)?;
     fields.insert("apiVersion".to_owned(), api_version.into());
     fields.insert("kind".to_owned(), kind.into());

@@ -13,7 +13,9 @@ use crate::http::body::incoming;
 use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
-use crate::{Config, Error, User, admission, bootstrap, extensions, fairness, kubeconfig, pki, registration};
+use crate::{
+    Config, Error, User, admission, authn, bootstrap, encryption, extensions, fairness, kubeconfig, pki, registration,
+};
 
 /// A running API server. Clones are the same server.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ impl Server {
         fairness::follow(&core).await?;
         tokio::spawn(Arc::clone(&core).follow_policy());
         admission::follow(&core);
+        encryption::follow(&core);
+        authn::follow(&core);
         if let Some(audit) = core.audit.clone() {
             let core = Arc::clone(&core);
             tokio::spawn(async move { audit.run(&core).await });

@@ -74,6 +74,9 @@ pub enum Error {
     /// The store can't be reached; nothing was done.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// A layer over the store can't bring a value into the form in which it is stored; nothing was done.
+    #[error("{0}")]
+    Transform(String),
     /// A write was under way when something broke: it may or may not have happened, the caller must look.
     #[error("the outcome of the write is not known: {0}")]
     Unknown(String),

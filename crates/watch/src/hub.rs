@@ -138,6 +138,22 @@ impl Hub {
         self.inner.load(prefix, project, hold.oldest).await
     }
 
+    /// Fills a cache anew from the store, when the layer below would now show the same values otherwise. Its watches end, as
+    /// after a lost feed. Does nothing when there is none.
+    pub async fn refill(&self, prefix: &str) -> Result<(), Error> {
+        let _one_at_a_time = self.inner.loading.lock().await;
+        let cache = self.inner.routes.lock().caches.get(prefix).cloned();
+        let Some(cache) = cache else { return Ok(()) };
+        let _hold = Hold::new(&self.inner);
+        let page = self.inner.store.range(Range::prefix(prefix)).await?;
+        // What the page has must not be delivered after it.
+        self.inner.progress.wait_until(page.revision).await?;
+        let routes = self.inner.routes.lock();
+        cache.reset(page.revision, page.records);
+        routes.replay(&cache, page.revision);
+        Ok(())
+    }
+
     /// Gives a cache up: its memory is freed and its watches end. Does nothing when there is none.
     pub fn forget(&self, prefix: &str) {
         let cache = self.inner.routes.lock().caches.remove(prefix);
@@ -311,16 +327,7 @@ impl Inner {
             page.records,
         ));
         let mut routes = self.routes.lock();
-        for batch in routes.recent.iter().filter(|batch| batch.revision > page.revision) {
-            let mut changes = batch
-                .events
-                .iter()
-                .filter(|event| event.key.starts_with(prefix))
-                .peekable();
-            if changes.peek().is_some() {
-                cache.apply(batch.revision, changes);
-            }
-        }
+        routes.replay(&cache, page.revision);
         routes.caches.insert(prefix.to_owned(), Arc::clone(&cache));
         Ok(cache)
     }
@@ -362,6 +369,20 @@ impl Routes {
             .range::<str, _>((Bound::Unbounded, Bound::Included(key)))
             .next_back()?;
         key.starts_with(prefix.as_str()).then_some((prefix.as_str(), cache))
+    }
+
+    /// Gives a cache the batches at hand that came after a revision.
+    fn replay(&self, cache: &Cache, after: Revision) {
+        for batch in self.recent.iter().filter(|batch| batch.revision > after) {
+            let mut changes = batch
+                .events
+                .iter()
+                .filter(|event| event.key.starts_with(cache.prefix()))
+                .peekable();
+            if changes.peek().is_some() {
+                cache.apply(batch.revision, changes);
+            }
+        }
     }
 
     fn remember(&mut self, batch: &Batch, at_most: u64) {

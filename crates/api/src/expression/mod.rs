@@ -72,12 +72,27 @@ impl Expression {
         }))
     }
 
+    /// Reads an expression about one thing, by this name, instead of a request.
+    ///
+    /// # Errors
+    /// Why it is none, in Kubernetes' words.
+    pub fn compile_about(text: &str, name: &str) -> Result<Expression, String> {
+        Expression::within(text, &Environment::new().with(name, Type::Dyn))
+    }
+
     /// Whether a text is an expression about one thing, by this name.
     ///
     /// # Errors
     /// Why it is none, in Kubernetes' words.
     pub fn check_about(text: &str, name: &str) -> Result<(), String> {
-        Expression::within(text, &Environment::new().with(name, Type::Dyn)).map(drop)
+        Expression::compile_about(text, name).map(drop)
+    }
+
+    /// Whether it selects a field of a variable (`name.field`, `name.?field`); the text of an index counts for nothing,
+    /// as in Kubernetes.
+    #[must_use]
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        self.0.selects(variable, field)
     }
 
     fn within(text: &str, environment: &Environment) -> Result<Expression, String> {

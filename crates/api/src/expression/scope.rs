@@ -38,6 +38,17 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The scope of an expression about one thing, by this name.
+    #[must_use]
+    pub fn about(name: &'static str, value: &Value) -> Scope<'a> {
+        Scope {
+            given: BTreeMap::from([(name, Cel::from_json(value))]),
+            variables: &[],
+            known: Mutex::default(),
+            budget: Mutex::new(Budget::new(TOGETHER, EACH)),
+        }
+    }
+
     /// Sets `params`.
     pub fn set_params(&mut self, params: &Value) {
         self.given.insert("params", Cel::from_json(params));

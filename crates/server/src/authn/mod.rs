@@ -1,11 +1,16 @@
-//! Who makes a request: a client certificate, a token of a service account or for bootstrapping, or nobody.
+//! Who makes a request: a client certificate, a token of a service account, for bootstrapping or of an issuer that the
+//! administrator believes, or nobody.
 //!
 //! Credentials that are there but wrong are refused (401); a request without any goes on as anonymous, and
 //! authorization lets it see health and version only.
 
 mod bootstrap_token;
+mod configuration;
 pub(crate) mod impersonation;
+mod jwt;
+mod others;
 pub(crate) mod token;
+mod validation;
 pub(crate) mod x509;
 
 use http::HeaderMap;
@@ -16,9 +21,13 @@ use crate::core::Core;
 use crate::http::listen::PeerCertificate;
 use crate::user::User;
 
-/// The user of a request that came over the network.
+pub use configuration::{AuthenticationSettings, OidcSettings};
+pub(crate) use others::{Others, follow};
+
+/// The user of a request for a path that came over the network.
 pub(crate) async fn authenticate(
     core: &Core,
+    path: &str,
     headers: &HeaderMap,
     peer: Option<&PeerCertificate>,
 ) -> Result<User, Status> {
@@ -34,21 +43,28 @@ pub(crate) async fn authenticate(
     match peer.map(PeerCertificate::user) {
         Some(Some(user)) => Ok(user),
         Some(None) => Err(Status::unauthorized()),
-        None => Ok(User::anonymous()),
+        None if core.others.lets_anonymous(path) => Ok(User::anonymous()),
+        None => Err(Status::unauthorized()),
     }
 }
 
 /// The user of a token of any sort, for some audiences (none: the API's own).
 pub(crate) async fn by_token(core: &Core, token: &str, audiences: &[String]) -> Result<token::Found, String> {
-    let Some((id, secret)) = bootstrap_token::parts(token) else {
+    let parts = bootstrap_token::parts(token);
+    let others = core.others.for_token(token);
+    if parts.is_none() && others.is_none() {
         return token::authenticate(core, token, audiences).await;
-    };
-    // Such a token says nothing of audiences, so it is for the API alone.
+    }
+    // What such a token says of audiences isn't of this server's, so it is for the API alone.
     let own = core.issuer();
     if !audiences.is_empty() && !audiences.contains(&own) {
-        return Err(format!("a bootstrap token is for {own:?} only"));
+        return Err(format!("such a token is for {own:?} only"));
     }
-    let user = bootstrap_token::authenticate(core, id, secret).await?;
+    let user = match (parts, others) {
+        (Some((id, secret)), _) => bootstrap_token::authenticate(core, id, secret).await?,
+        (None, Some(issuer)) => issuer.authenticate(token).await?,
+        (None, None) => return Err("invalid bearer token".to_owned()),
+    };
     let audiences = if audiences.is_empty() { Vec::new() } else { vec![own] };
     Ok(token::Found { user, audiences })
 }

@@ -4,6 +4,7 @@
 //! What is asked, and what follows from the answer, is the caller's.
 
 mod answer;
+mod fetch;
 mod place;
 mod pool;
 mod tls;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use crate::core::Core;
 use crate::object::text;
 
+pub(crate) use fetch::Fetcher;
 use place::To;
 use pool::Pool;
 

@@ -16,6 +16,7 @@ const CHECKS: [&str; 4] = ["ping", "log", "etcd", "poststarthook/rbac/bootstrap-
 pub(crate) async fn check(core: &Core, which: &str, rest: &[&str], query: &Query) -> Response<Body> {
     let names: Vec<&str> = CHECKS
         .into_iter()
+        .chain(core.at_rest.has_health_check().then_some("kms-providers"))
         .chain((which == "readyz").then_some("informer-sync"))
         .collect();
     if !rest.is_empty() {
@@ -64,6 +65,7 @@ pub(crate) async fn is_good(core: &Core, name: &str) -> bool {
             let answer = tokio::time::timeout(Duration::from_secs(2), core.store.revision()).await;
             matches!(answer, Ok(Ok(_)))
         }
+        "kms-providers" => core.at_rest.is_healthy().await,
         "informer-sync" => core.is_ready() && !core.stopping.is_cancelled(),
         "poststarthook/rbac/bootstrap-roles" => core.is_ready(),
         _ => true,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::commit::{self, Committed};
 use super::options::{DeleteOptions, Propagation};
 use super::update::{self, Current};
-use super::{Answer, Call, answer};
+use super::{Answer, Call, answer, unsafe_delete};
 use crate::admission::{Operation, Review};
 use crate::allocate;
 use crate::kinds::Kind;
@@ -52,6 +52,9 @@ pub(crate) struct Deleted {
 /// Answers a DELETE of one object.
 pub(crate) async fn delete(call: &Call) -> Result<Answer, Status> {
     let options = DeleteOptions::parse(call)?;
+    if options.ignore_read_error {
+        return unsafe_delete::delete(call, &options).await;
+    }
     let name = call.name()?;
     let deleted = one(call, &call.kind, call.namespace(), name, &options).await?;
     let kind = &call.kind;

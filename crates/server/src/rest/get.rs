@@ -3,7 +3,7 @@
 use http::StatusCode;
 use meta::{Revision, Status};
 
-use super::{Answer, Call};
+use super::{Answer, Call, decrypt};
 use crate::status::of_watch;
 
 /// Answers a get. Without a `resourceVersion` it sees everything that was acknowledged before.
@@ -20,10 +20,8 @@ pub(crate) async fn get(call: &Call) -> Result<Answer, Status> {
     let version = cache
         .get(&call.kind.key(call.namespace(), name))
         .ok_or_else(|| call.kind.not_found(name))?;
-    let stored = call
-        .kind
-        .present(&call.core, std::slice::from_ref(version.bytes()))
-        .await?;
+    let raw = decrypt::object(&call.core, &version).await?;
+    let stored = call.kind.present(&call.core, std::slice::from_ref(&raw)).await?;
     Ok(Answer::Object {
         code: StatusCode::OK,
         stored: stored.into_iter().next().unwrap_or_default(),

@@ -11,7 +11,8 @@ use watch::Version;
 use super::continuation::Continuation;
 use super::get::{not_older, parse_revision};
 use super::select::Selected;
-use super::{Answer, Call, render};
+use super::{Answer, Call, decrypt, render};
+use crate::encryption::is_encrypted;
 use crate::status::{of_store, of_watch};
 
 /// An object of a list.
@@ -154,7 +155,11 @@ async fn stored_page(call: &Call, selected: &Selected, from: Source, limit: usiz
                 Some(Revision(0)) => {}
                 Some(revision) => not_older(call, revision).await?,
             }
-            Ok(from_cache(call, selected, limit)?)
+            match from_cache(call, selected, limit)? {
+                Ok(page) => Ok(page),
+                // The store is asked whether it can be read by now.
+                Err(Encrypted) => from_store(call, selected, None, "", limit).await,
+            }
         }
     }
 }
@@ -231,14 +236,23 @@ fn check(revision: &str, how: &str, go_on: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn from_cache(call: &Call, selected: &Selected, limit: usize) -> Result<Page, Status> {
+/// There is something among what is asked for that could not be decrypted when it came into the cache.
+struct Encrypted;
+
+fn from_cache(call: &Call, selected: &Selected, limit: usize) -> Result<Result<Page, Encrypted>, Status> {
     let cache = call.kind.cache()?;
     let snapshot = cache.list(&selected.scope(call));
     let revision = snapshot.revision();
     let everything = selected.is_everything();
     let mut items = Vec::with_capacity(if everything && limit == 0 { snapshot.len() } else { 0 });
     let mut more = false;
-    for version in snapshot.iter().filter(|version| selected.matches(version)) {
+    for version in snapshot.iter() {
+        if is_encrypted(version.bytes()) {
+            return Ok(Err(Encrypted));
+        }
+        if !selected.matches(version) {
+            continue;
+        }
         if limit > 0 && items.len() == limit {
             more = true;
             break;
@@ -248,12 +262,12 @@ fn from_cache(call: &Call, selected: &Selected, limit: usize) -> Result<Page, St
     let last = items.last().map(|version| version.key().clone());
     let next = last.filter(|_| more).map(|key| token(call, Some(revision), &key));
     let remaining = (more && everything).then(|| (snapshot.len() - items.len()) as u64);
-    Ok(Page {
+    Ok(Ok(Page {
         revision,
         items: Items::Shared(items),
         next,
         remaining,
-    })
+    }))
 }
 
 fn token(call: &Call, revision: Option<Revision>, key: &str) -> String {
@@ -299,8 +313,8 @@ async fn from_store(
             looked_at += 1;
             after = Some(record.key.clone());
             let item = Item {
+                stored: decrypt::item(&call.core, &record.key, &record.value).await?,
                 key: record.key,
-                stored: record.value,
                 revision: record.revision,
             };
             if is_selected(call, selected, &item) {

@@ -9,6 +9,7 @@ pub(crate) mod commit;
 pub(crate) mod continuation;
 pub(crate) mod create;
 pub(crate) mod decode;
+pub(crate) mod decrypt;
 pub(crate) mod delete;
 pub(crate) mod delete_collection;
 pub(crate) mod get;
@@ -20,6 +21,7 @@ pub(crate) mod render;
 pub(crate) mod select;
 pub(crate) mod sub;
 pub(crate) mod table;
+mod unsafe_delete;
 pub(crate) mod update;
 pub(crate) mod watch;
 

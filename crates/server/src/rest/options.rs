@@ -12,6 +12,8 @@ use crate::http::query::Query;
 /// The version that options are of.
 const META: &str = "meta.k8s.io/v1";
 
+const IGNORE_READ_ERROR: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+
 /// The options of create, update and patch.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteOptions {
@@ -151,6 +153,8 @@ pub(crate) struct DeleteOptions {
     pub(crate) uid: Option<String>,
     pub(crate) revision: Option<String>,
     pub(crate) propagation: Option<Propagation>,
+    /// Also, and only, an object that can't be read.
+    pub(crate) ignore_read_error: bool,
     /// Admission has looked at it already, in another form.
     pub(crate) is_reviewed: bool,
 }
@@ -164,6 +168,7 @@ pub(crate) struct DeleteBody {
     orphan_dependents: Option<bool>,
     propagation_policy: Option<String>,
     dry_run: Vec<String>,
+    ignore_store_read_error_with_cluster_breaking_potential: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -182,6 +187,7 @@ impl DeleteOptions {
                 grace_period_seconds: call.query.integer("gracePeriodSeconds")?,
                 orphan_dependents: call.query.optional_flag("orphanDependents"),
                 propagation_policy: call.query.get("propagationPolicy").map(str::to_owned),
+                ignore_store_read_error_with_cluster_breaking_potential: call.query.optional_flag(IGNORE_READ_ERROR),
                 ..DeleteBody::default()
             },
         };
@@ -214,6 +220,19 @@ impl DeleteOptions {
             }
             (None, None) => None,
         };
+        let ignore_read_error = body.ignore_store_read_error_with_cluster_breaking_potential == Some(true);
+        if ignore_read_error {
+            let beside = [
+                ("propagationPolicy", body.propagation_policy.is_some()),
+                ("orphanDependents", body.orphan_dependents.is_some()),
+                ("gracePeriodSeconds", body.grace_period_seconds.is_some()),
+                ("preconditions", body.preconditions.is_some()),
+            ];
+            for (field, _) in beside.into_iter().filter(|(_, given)| *given) {
+                let why = format!("cannot be set together with .{field}");
+                errors.push(FieldError::invalid(IGNORE_READ_ERROR, true, why));
+            }
+        }
         refuse(&errors)?;
         let preconditions = body.preconditions.unwrap_or_default();
         let (uid, revision) = (preconditions.uid, preconditions.resource_version);
@@ -223,6 +242,7 @@ impl DeleteOptions {
             uid,
             revision,
             propagation,
+            ignore_read_error,
             is_reviewed: false,
         })
     }

@@ -14,6 +14,7 @@ use watch::{Delivery, Slot, Version};
 use super::list::{Items, Page};
 use super::table::{self, Include};
 use super::{Call, answer};
+use crate::encryption::is_encrypted;
 use crate::http::Body;
 use crate::http::negotiate::{JSON, PROTOBUF, Shape, Wanted, Wire, YAML};
 use crate::kinds::Kind;
@@ -198,6 +199,11 @@ pub(crate) fn stream_type(wanted: Wanted) -> &'static str {
     }
 }
 
+/// What a watch is told of an object that can't be decrypted; the list that follows has the reason.
+pub(crate) fn unreadable() -> Status {
+    Status::internal("unable to transform an object: it can't be decrypted")
+}
+
 /// An event about to be encoded.
 pub(crate) struct Event<'a> {
     delivery: &'a Delivery,
@@ -269,6 +275,9 @@ impl Encoder {
     }
 
     fn try_line(&self, kind: &str, stored: &[u8], revision: Revision) -> Result<Bytes, Status> {
+        if is_encrypted(stored) {
+            return Err(unreadable());
+        }
         let object = match self.wanted.shape {
             Shape::Object if self.wanted.wire == Wire::Protobuf => {
                 let message = wire::message(&self.kind, &self.kind.outward(stored)?)?;

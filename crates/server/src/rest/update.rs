@@ -12,7 +12,7 @@ use store::Key;
 use super::commit::{self, Committed};
 use super::options::WriteOptions;
 use super::sub::scale;
-use super::{Answer, Call, create, decode, ownership};
+use super::{Answer, Call, create, decode, decrypt, ownership};
 use crate::admission::{Operation, Review};
 use crate::allocate;
 use crate::core::Core;
@@ -119,7 +119,7 @@ pub(crate) async fn current(
     let Some(version) = cache.get(&key) else {
         return Ok(None);
     };
-    let (raw, revision) = (version.bytes().clone(), version.revision());
+    let (raw, revision) = (decrypt::object(core, &version).await?, version.revision());
     let stored = kind.present(core, std::slice::from_ref(&raw)).await?;
     let stored = stored.into_iter().next().unwrap_or_default();
     let tree = kind.tree(&stored, revision)?;
@@ -207,7 +207,8 @@ pub(crate) async fn change(
         let _turn = charging.await?;
         keep_times(&current.tree, &mut object);
         let stored = kind.stored(&object)?;
-        if (stored == current.stored && current.is_current) || options.dry_run {
+        let changes_nothing = stored == current.stored && current.is_current;
+        if options.dry_run || (changes_nothing && !is_stale(call, &current).await?) {
             return Ok(Updated {
                 stored,
                 revision: current.revision,
@@ -226,6 +227,11 @@ pub(crate) async fn change(
         }
     }
     Err(Status::modified(&kind.resource, target.name))
+}
+
+/// Whether an object is to be written again though nothing in it changes: because another key encrypts it now.
+async fn is_stale(call: &Call, current: &Current) -> Result<bool, Status> {
+    call.core.at_rest.is_stale(&current.key, current.revision).await
 }
 
 /// The metadata that an update can't change, and the revision and uid that it may demand.

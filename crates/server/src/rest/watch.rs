@@ -13,6 +13,7 @@ use super::get::{not_older, parse_revision};
 use super::render::{self, Event};
 use super::select::Selected;
 use super::{Answer, Call};
+use crate::encryption::is_encrypted;
 use crate::http::Body;
 use crate::http::body::Piece;
 use crate::status::of_watch;
@@ -197,6 +198,9 @@ impl Stream {
 
     /// An event whose objects are ready to be shown; none when it isn't for this watch after all.
     async fn shown(&self, delivery: Delivery) -> Result<Option<Delivery>, Status> {
+        if is_encrypted(delivery.object().bytes()) {
+            return Err(render::unreadable());
+        }
         if !self.selected.wants_converted(&self.kind) {
             self.prepare(std::slice::from_ref(delivery.object().bytes())).await?;
             return Ok(Some(delivery));
@@ -237,9 +241,11 @@ impl Stream {
         let selective = self.selected.wants_converted(&self.kind);
         let (mut out, mut size, mut prepared, mut rest) = (Vec::new(), 0, 0, None);
         for version in snapshot.iter() {
+            // What can't be decrypted may be among what is selected.
+            let lost = is_encrypted(version.bytes());
             let selected = self.selected.matches(version) || selective;
             prepared += usize::from(selected);
-            if selected && (!selective || self.selected.fits(&self.kind, version.bytes())) {
+            if lost || (selected && (!selective || self.selected.fits(&self.kind, version.bytes()))) {
                 let bytes = self.encoder.initial(version);
                 size += bytes.len();
                 out.push(bytes);

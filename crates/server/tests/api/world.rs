@@ -13,7 +13,9 @@ use tower::ServiceExt as _;
 /// A server with its data directory.
 pub(crate) struct World {
     pub(crate) server: Server,
-    _dir: tempfile::TempDir,
+    /// What the server stores into, below what it does to values itself.
+    pub(crate) store: Arc<Embedded>,
+    pub(crate) dir: Arc<tempfile::TempDir>,
 }
 
 /// An answer that was read to its end.
@@ -47,12 +49,26 @@ impl World {
     }
 
     pub(crate) async fn try_configured(change: impl FnOnce(&mut Config)) -> Result<World, server::Error> {
-        let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn store::Store> = Embedded::open(&dir.path().join("store"), Options::default()).unwrap();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let store = Embedded::open(&dir.path().join("store"), Options::default()).unwrap();
+        World::on(dir, store, change).await
+    }
+
+    /// Another server on what one has left.
+    pub(crate) async fn again(self, change: impl FnOnce(&mut Config)) -> Result<World, server::Error> {
+        self.server.shutdown();
+        World::on(self.dir, self.store, change).await
+    }
+
+    async fn on(
+        dir: Arc<tempfile::TempDir>,
+        store: Arc<Embedded>,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<World, server::Error> {
         let mut config = Config::new(dir.path());
         change(&mut config);
-        let server = Server::start(config, store).await?;
-        Ok(World { server, _dir: dir })
+        let server = Server::start(config, Arc::clone(&store) as Arc<dyn store::Store>).await?;
+        Ok(World { server, store, dir })
     }
 
     pub(crate) fn client(&self, user: User) -> kube::Client {
@@ -103,6 +119,11 @@ impl World {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.read(User::admin(), Request::delete(path).body(Full::default()).unwrap())
+            .await
+    }
+
+    pub(crate) async fn delete_with(&self, path: &str, options: &Value) -> Answer {
+        self.write(User::admin(), Method::DELETE, path, "application/json", options)
             .await
     }
 

@@ -221,3 +221,71 @@ async fn a_closed_store_closes_the_caches() {
         Err(watch::Error::Closed)
     ));
 }
+
+/// A store that shows values in capitals once it is told to.
+struct Louder {
+    store: Arc<Embedded>,
+    loud: AtomicBool,
+}
+
+#[async_trait]
+impl Store for Louder {
+    async fn revision(&self) -> Result<Revision, store::Error> {
+        self.store.revision().await
+    }
+
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Got, store::Error> {
+        self.store.get(key, at).await
+    }
+
+    async fn range(&self, range: Range) -> Result<Page, store::Error> {
+        let mut page = self.store.range(range).await?;
+        if self.loud.load(Ordering::Relaxed) {
+            for record in &mut page.records {
+                record.value = record.value.to_ascii_uppercase().into();
+            }
+        }
+        Ok(page)
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Outcome, store::Error> {
+        self.store.commit(txn).await
+    }
+
+    async fn watch(&self, after: Revision) -> Result<Box<dyn Feed>, store::Error> {
+        self.store.watch(after).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), store::Error> {
+        self.store.compact(revision).await
+    }
+}
+
+#[tokio::test]
+async fn a_cache_is_filled_anew_and_misses_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Embedded::open(dir.path(), store::embedded::Options::default()).expect("open");
+    let louder = Arc::new(Louder {
+        store,
+        loud: AtomicBool::default(),
+    });
+    let hub = Hub::start(Arc::clone(&louder) as Arc<dyn Store>).await.expect("hub");
+    let pods = hub.cache(PODS, projector()).await.expect("cache");
+    commit(&*louder, Txn::new().put(pod("a/x"), "a=b")).await;
+    let start = pods.fresh().await.expect("fresh");
+    let mut watcher = pods.watch(start, Selection::default()).expect("watch");
+    louder.loud.store(true, Ordering::Relaxed);
+    commit(&*louder, Txn::new().put(pod("a/y"), "c=d")).await;
+    hub.refill(PODS).await.expect("refill");
+    assert!(is_expired(&watcher.next().await));
+    let shown = |name: &str| pods.get(&pod(name)).expect("it is there").bytes().clone();
+    assert_eq!((&shown("a/x")[..], &shown("a/y")[..]), (&b"A=B"[..], &b"C=D"[..]));
+    assert_eq!(
+        pods.get(&pod("a/x")).expect("it is there").projection().label("A"),
+        Some("B")
+    );
+    let mut watcher = pods.watch(pods.revision(), Selection::default()).expect("watch");
+    commit(&*louder, Txn::new().put(pod("a/z"), "e=f")).await;
+    assert_eq!(next(&mut watcher).await.0, Kind::Added);
+    hub.refill("/registry/core/nodes/").await.expect("there is none");
+}
