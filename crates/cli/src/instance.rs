@@ -24,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::args::SettingsArgs;
 use crate::audit::AuditFiles;
+use crate::front_proxy::FrontProxies;
 use crate::process::Role;
 
 /// Where all instances of this machine say that they are there, so that a clash can be named.
@@ -82,6 +83,9 @@ pub struct Settings {
     /// What is written into the audit log, and where that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditFiles>,
+    /// Which front proxies are believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_proxies: Option<FrontProxies>,
     /// What is served beside the defaults, or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runtime_config: Vec<String>,
@@ -198,6 +202,7 @@ impl Instance {
         }
         settings.take_admission(given)?;
         settings.audit = AuditFiles::of(settings.audit.take(), &given.audit)?;
+        settings.front_proxies = FrontProxies::of(settings.front_proxies.take(), &given.front_proxy)?;
         if let Some(listen) = given.listen {
             settings.listen = listen;
             if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
@@ -344,6 +349,7 @@ impl Settings {
             disable_admission: Vec::new(),
             admission_file: None,
             audit: None,
+            front_proxies: None,
             runtime_config: Vec::new(),
         }
     }

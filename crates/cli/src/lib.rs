@@ -9,6 +9,7 @@ pub mod build;
 pub mod demo;
 pub mod down;
 pub mod drain;
+pub mod front_proxy;
 pub mod image;
 pub mod instance;
 pub mod join;

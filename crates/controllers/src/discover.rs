@@ -18,9 +18,18 @@ impl Resource {
     }
 }
 
-/// All resources, each once per group, at its preferred version.
-pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Error> {
+/// What the API has.
+pub(crate) struct Found {
+    /// All resources that could be asked for, each once per group, at its preferred version.
+    pub(crate) resources: Vec<Resource>,
+    /// The versions of groups of which nothing is known now, because another server serves them and doesn't answer.
+    pub(crate) silent: Vec<(String, kube::Error)>,
+}
+
+/// Asks for all resources. Versions that can't be had are told of and hold nothing up.
+pub(crate) async fn resources(writer: &Writer) -> Result<Found, kube::Error> {
     let mut found: Vec<Resource> = list(&writer.get("/api/v1").await?);
+    let mut silent = Vec::new();
     let groups = writer.get("/apis").await?;
     for group in groups["groups"].as_array().into_iter().flatten() {
         let preferred = group["preferredVersion"]["groupVersion"].as_str();
@@ -33,6 +42,10 @@ pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Er
             let document = match writer.get(&format!("/apis/{version}")).await {
                 // The definition behind it went meanwhile.
                 Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                Err(error @ kube::Error::Api(_)) => {
+                    silent.push((version.to_owned(), error));
+                    continue;
+                }
                 other => other?,
             };
             for resource in list(&document) {
@@ -45,7 +58,10 @@ pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Er
             }
         }
     }
-    Ok(found)
+    Ok(Found {
+        resources: found,
+        silent,
+    })
 }
 
 /// The resource of this kind at this version, if the API has it.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cli::args::SettingsArgs;
 use cli::audit::AuditFiles;
+use cli::front_proxy::FrontProxies;
 use cli::process::{Role, one_line};
 use cli::{Instance, Settings};
 use controllers::SigningKey;
 use server::{
-    AuditPolicy, AuditSettings, Config, LogSettings, RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
+    AuditPolicy, AuditSettings, Config, LogSettings, RequestHeaderSettings, RuntimeConfig, Server, User,
+    WebhookSettings, kubeconfig,
 };
 use store::Store;
 use store::embedded::{Embedded, Options};
@@ -85,7 +87,26 @@ fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
     if let Some(files) = &settings.audit {
         config.audit = audit(files)?;
     }
+    config.request_header = settings.front_proxies.as_ref().map(front_proxies).transpose()?;
     Ok(config)
+}
+
+fn front_proxies(given: &FrontProxies) -> anyhow::Result<RequestHeaderSettings> {
+    let ca = std::fs::read_to_string(&given.ca)
+        .with_context(|| format!("--requestheader-client-ca-file {}", given.ca.display()))?;
+    let mut settings = RequestHeaderSettings::new(ca);
+    settings.allowed_names.clone_from(&given.allowed_names);
+    for (given, setting) in [
+        (&given.username_headers, &mut settings.username_headers),
+        (&given.uid_headers, &mut settings.uid_headers),
+        (&given.group_headers, &mut settings.group_headers),
+        (&given.extra_prefixes, &mut settings.extra_prefixes),
+    ] {
+        if !given.is_empty() {
+            setting.clone_from(given);
+        }
+    }
+    Ok(settings)
 }
 
 fn audit(files: &AuditFiles) -> anyhow::Result<AuditSettings> {

@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::admission::AdmissionSettings;
 use crate::audit::AuditSettings;
+use crate::authn::RequestHeaderSettings;
 use crate::runtime::RuntimeConfig;
 
 /// A server's settings. [`Config::new`] has the defaults; change what differs.
@@ -37,6 +38,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Which versions and resources are served beside, or instead of, those that are by default.
     pub runtime: RuntimeConfig,
+    /// The proxies that may say in headers who asks; none when there is none.
+    pub request_header: Option<RequestHeaderSettings>,
 }
 
 impl Config {
@@ -56,6 +59,7 @@ impl Config {
             admission: AdmissionSettings::default(),
             audit: AuditSettings::default(),
             runtime: RuntimeConfig::default(),
+            request_header: None,
         }
     }
 

@@ -30,6 +30,8 @@ const ROLES_AND_BINDINGS: [&str; 4] = ["clusterroles", "roles", "clusterrolebind
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) pki: Pki,
+    /// The front proxies that are believed, if any are.
+    pub(crate) proxies: Option<crate::authn::Proxies>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hub: Hub,
     pub(crate) kinds: Kinds,
@@ -42,6 +44,7 @@ pub(crate) struct Core {
     /// Set when the server stops: streams end themselves then.
     pub(crate) stopping: CancellationToken,
     pub(crate) extensions: crate::extensions::Extensions,
+    pub(crate) aggregation: crate::aggregation::Aggregation,
     pub(crate) fairness: crate::fairness::Fairness,
     /// None when nothing is written down.
     pub(crate) audit: Option<Arc<crate::audit::Audit>>,
@@ -56,6 +59,9 @@ impl Core {
         let admission = Chain::builtin(&config.admission)?;
         let audit = crate::audit::Audit::open(&config.audit)?;
         let pki = Pki::open(&config)?;
+        let proxies = config.request_header.as_ref();
+        let proxies = proxies.map(|settings| crate::authn::Proxies::open(settings, &pki.ca));
+        let proxies = proxies.transpose()?;
         let hub = Hub::start(Arc::clone(&store)).await?;
         let kinds = Kinds::open(Catalog::builtin(), &config.runtime, &hub).await?;
         let cache = |group: &str, plural: &'static str| {
@@ -73,6 +79,7 @@ impl Core {
         let core = Core {
             config,
             pki,
+            proxies,
             store,
             hub,
             kinds,
@@ -83,6 +90,7 @@ impl Core {
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             extensions: crate::extensions::Extensions::default(),
+            aggregation: crate::aggregation::Aggregation::default(),
             fairness: crate::fairness::Fairness::default(),
             audit,
             policy: ArcSwap::default(),

@@ -13,7 +13,9 @@ use crate::http::body::incoming;
 use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
-use crate::{Config, Error, User, admission, bootstrap, extensions, fairness, kubeconfig, pki, registration};
+use crate::{
+    Config, Error, User, admission, aggregation, bootstrap, extensions, fairness, kubeconfig, pki, registration,
+};
 
 /// A running API server. Clones are the same server.
 #[derive(Clone)]
@@ -35,6 +37,11 @@ impl Server {
             what: "APIServices".to_owned(),
             status: Box::new(status),
         })?;
+        aggregation::start(&core).await.map_err(|status| Error::Bootstrap {
+            what: "aggregation".to_owned(),
+            status: Box::new(status),
+        })?;
+        tokio::spawn(bootstrap::keep_trust(Arc::clone(&core)));
         fairness::follow(&core).await?;
         tokio::spawn(Arc::clone(&core).follow_policy());
         admission::follow(&core);

@@ -5,6 +5,7 @@
 
 mod bootstrap_token;
 pub(crate) mod impersonation;
+mod request_header;
 pub(crate) mod token;
 pub(crate) mod x509;
 
@@ -16,12 +17,20 @@ use crate::core::Core;
 use crate::http::listen::PeerCertificate;
 use crate::user::User;
 
+pub(crate) use request_header::Proxies;
+pub use request_header::RequestHeaderSettings;
+
 /// The user of a request that came over the network.
 pub(crate) async fn authenticate(
     core: &Core,
     headers: &HeaderMap,
     peer: Option<&PeerCertificate>,
 ) -> Result<User, Status> {
+    if let (Some(proxies), Some(peer)) = (&core.proxies, peer)
+        && let Some(user) = proxies.user(peer, headers)
+    {
+        return Ok(user);
+    }
     if let Some(bearer) = bearer(headers) {
         return by_token(core, bearer, &[])
             .await
@@ -31,7 +40,8 @@ pub(crate) async fn authenticate(
                 Status::unauthorized()
             });
     }
-    match peer.map(PeerCertificate::user) {
+    let is_client = |peer: &PeerCertificate| core.proxies.as_ref().is_none_or(|proxies| proxies.is_client(peer));
+    match peer.map(|peer| peer.user().filter(|_| is_client(peer))) {
         Some(Some(user)) => Ok(user),
         Some(None) => Err(Status::unauthorized()),
         None => Ok(User::anonymous()),

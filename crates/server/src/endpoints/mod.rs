@@ -42,7 +42,7 @@ pub(crate) async fn serve(
         ["healthz" | "livez" | "readyz", rest @ ..] => Ok(health::check(core, words[0], rest, query).await),
         ["version"] => json_response(&version::info()),
         ["metrics"] => Ok(metrics(core)),
-        ["openapi", rest @ ..] => openapi::serve(core, rest, parts, query),
+        ["openapi", rest @ ..] => openapi::serve(core, user, rest, parts, query).await,
         ["api" | "apis", ..] => discovery::serve(core, &words, parts),
         [".well-known", "openid-configuration"] => json_response(&issuer(core)),
         ["openid", "v1", "jwks"] => jwks(core),
@@ -104,6 +104,14 @@ fn paths(core: &Core) -> Value {
             format!("/apis/{}", kind.resource.group),
             format!("/apis/{}", kind.api_version),
         ] {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    for route in core.aggregation.now().all() {
+        let (group, version) = (&route.remote.group, &route.remote.version);
+        for path in [format!("/apis/{group}"), format!("/apis/{group}/{version}")] {
             if !paths.contains(&path) {
                 paths.push(path);
             }

@@ -5,9 +5,11 @@
 #![recursion_limit = "256"]
 
 mod access;
+mod aggregation;
 mod audit;
 mod conversion;
 mod custom;
+mod extension;
 mod fairness;
 mod hook;
 mod limits;
