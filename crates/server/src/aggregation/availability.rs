@@ -175,6 +175,15 @@ async fn write(core: &Arc<Core>, remote: &Remote, found: &Found) -> Result<(), S
         match internal::send(core, Method::PATCH, &path, "application/merge-patch+json", &patch).await {
             Err(status) if status.code == 404 => return Ok(()),
             Err(status) if status.code == 409 => {}
+            Ok(()) => {
+                let losses = &core.aggregation.losses;
+                losses.note(
+                    &remote.name,
+                    &service["status"]["conditions"],
+                    &patch["status"]["conditions"],
+                );
+                return Ok(());
+            }
             result => return result,
         }
     }

@@ -12,6 +12,7 @@ mod discovery;
 mod follow;
 mod headers;
 mod learn;
+mod metrics;
 mod pass;
 mod plan;
 mod remote;
@@ -44,6 +45,7 @@ pub(crate) struct Aggregation {
     changing: Mutex<()>,
     /// Told when a Service or its endpoints have changed.
     places: watch::Sender<()>,
+    losses: metrics::Losses,
 }
 
 /// One state of it.
@@ -85,6 +87,11 @@ impl Aggregation {
             ["apis", group, version] => routes.get(group, version).cloned(),
             _ => None,
         }
+    }
+
+    /// What is counted, for Prometheus.
+    pub(crate) fn metrics(&self) -> String {
+        self.losses.text(&self.now())
     }
 
     /// Replaces the routes by what `change` makes of them, if it makes anything.

@@ -1,11 +1,14 @@
 //! A request passed on to the server that serves its version, and the answer passed back, upgrades included.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
+use futures::{StreamExt as _, TryStreamExt as _};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyDataStream;
 use hyper::upgrade::OnUpgrade;
 use meta::Status;
 
@@ -69,7 +72,15 @@ pub(crate) async fn pass(
     }
     let (mut answered, body) = answer.into_parts();
     strip(&mut answered.headers);
-    let mut response = Response::new(Body::foreign(body));
+    // A stream ends with this server; the length of anything else says when it does.
+    let body = match answered.headers.contains_key(CONTENT_LENGTH) {
+        true => Body::foreign(body),
+        false => {
+            let pieces = BodyDataStream::new(body).map_err(io::Error::other);
+            Body::stream(pieces.take_until(core.stopping.clone().cancelled_owned()))
+        }
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = answered.status;
     *response.headers_mut() = answered.headers;
     Ok(response)

@@ -104,8 +104,21 @@ pub(super) fn conditions(there: &Value, found: &Found, now: &str) -> Option<Valu
 
 /// Whether the conditions of an APIService let requests pass.
 pub(super) fn is_available(service: &Value) -> bool {
-    let mut all = service["status"]["conditions"].as_array().into_iter().flatten();
-    all.any(|condition| condition["type"] == AVAILABLE && condition["status"] == "True")
+    available(&service["status"]["conditions"]).is_some_and(|condition| condition["status"] == "True")
+}
+
+/// The reason for which a server has become unavailable between two states of its conditions, if it has, or if there is
+/// another one now.
+pub(super) fn loss<'a>(before: &Value, after: &'a Value) -> Option<&'a str> {
+    let after = available(after).filter(|condition| condition["status"] != "True")?;
+    let is_new =
+        available(before).is_none_or(|before| before["status"] == "True" || before["reason"] != after["reason"]);
+    is_new.then(|| text(after, &["reason"]))
+}
+
+fn available(conditions: &Value) -> Option<&Value> {
+    let mut all = conditions.as_array().into_iter().flatten();
+    all.find(|condition| condition["type"] == AVAILABLE)
 }
 
 #[cfg(test)]
@@ -185,6 +198,8 @@ mod tests {
             passed,
             json!([other, condition("True", "t3", "Passed", "all checks passed")])
         );
+        assert_eq!(loss(&passed, &both), Some("FailedDiscoveryCheck"));
+        assert_eq!((loss(&first, &again), loss(&both, &passed)), (None, None));
         assert!(is_available(&json!({"status": {"conditions": passed}})));
         assert!(!is_available(&json!({"status": {"conditions": both}})) && !is_available(&json!({})));
     }

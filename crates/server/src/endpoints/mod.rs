@@ -71,7 +71,8 @@ fn response(content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Bod
 }
 
 fn metrics(core: &Core) -> Response<Body> {
-    response("text/plain; version=0.0.4; charset=utf-8", core.metrics.text())
+    let text = core.metrics.text() + &core.aggregation.metrics();
+    response("text/plain; version=0.0.4; charset=utf-8", text)
 }
 
 fn issuer(core: &Core) -> Value {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
-use server::User;
+use server::{AuditPolicy, LogSettings, User};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::extension::{Age, Extension, VERSION};
@@ -50,12 +50,19 @@ async fn register(world: &World, extension: &Extension) {
 
 /// A world with a server in it that is available.
 async fn joined(age: Age) -> (World, Extension) {
-    let world = World::new().await;
+    join(World::new().await, age).await
+}
+
+async fn join(world: World, age: Age) -> (World, Extension) {
     let extension = extension(&world, age).await;
     service(&world).await;
     world.post(SLICES, &slice(extension.address(), true)).await.expect(201);
     register(&world, &extension).await;
     available(&world, "True", "Passed").await;
+    until("an answer", async || {
+        (world.get(VERSION).await.code == 200).then_some(())
+    })
+    .await;
     (world, extension)
 }
 
@@ -208,6 +215,16 @@ async fn conditions_say_what_is_missing() {
         "{message}"
     );
     assert!(message.ends_with("connect: connection refused"), "{message}");
+    for line in [
+        format!("aggregator_unavailable_apiservice{{name=\"{NAME}\"}} 1\n"),
+        format!("aggregator_unavailable_apiservice_total{{name=\"{NAME}\",reason=\"FailedDiscoveryCheck\"}} 1\n"),
+    ] {
+        until(&line, async || {
+            let metrics = world.get("/metrics").await;
+            String::from_utf8_lossy(&metrics.bytes).contains(&line).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -324,7 +341,59 @@ async fn openapi_has_its_part() {
         let metadata = &definitions["com.example.wardle.v1alpha1.Flunder"]["properties"]["metadata"];
         assert_eq!(metadata["$ref"], format!("#/definitions/{meta}_v2"));
         assert!(whole["paths"].get("/version/").is_none());
+        let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        let whole = world.get_as(User::admin(), "/openapi/v2", protobuf).await;
+        assert_eq!(whole.code, 200);
+        let text = String::from_utf8_lossy(&whole.bytes);
+        assert!(text.contains("#/definitions/com.example.wardle.v1alpha1.Flunder"));
     }
+}
+
+#[tokio::test]
+async fn the_audit_log_has_what_is_passed_on_but_no_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("audit.log");
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: RequestResponse\n  \
+        resources: [{group: wardle.example.com}]\n";
+    let world = World::configured(|config| {
+        config.audit.policy = Some(AuditPolicy::parse(policy).unwrap());
+        config.audit.log = Some(LogSettings::new(&log));
+    })
+    .await;
+    let (world, _extension) = join(world, Age::Old).await;
+    world.post(&flunders(), &flunder("one")).await.expect(201);
+    world.get(&format!("{}/none", flunders())).await.expect(404);
+    let request = Request::get(format!("{}?watch=1", flunders()))
+        .body(Full::default())
+        .unwrap();
+    let watch = world.send(User::admin(), request).await;
+    drop(watch);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<String> = events
+        .iter()
+        .map(|event| {
+            assert!(event.get("requestObject").is_none() && event.get("responseObject").is_none());
+            let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let code = event["responseStatus"]["code"].as_u64().unwrap_or_default();
+            format!("{} {} {code}", part(&event["verb"]), part(&event["stage"]))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "create RequestReceived 0",
+            "create ResponseComplete 201",
+            "get RequestReceived 0",
+            "get ResponseComplete 404",
+            "watch RequestReceived 0",
+            "watch ResponseStarted 200",
+            "watch ResponseComplete 200",
+        ]
+    );
+    let metrics = world.get("/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.bytes);
+    assert!(metrics.contains(&format!("aggregator_unavailable_apiservice{{name=\"{NAME}\"}} 0\n")));
 }
 
 #[tokio::test]

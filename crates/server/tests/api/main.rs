@@ -18,6 +18,7 @@ mod objects;
 mod plugins;
 mod pod_security;
 mod policies;
+mod proxies;
 mod quota;
 mod streams;
 mod versions;
