@@ -26,6 +26,31 @@ pub(crate) struct Found {
     pub(crate) silent: Vec<(String, kube::Error)>,
 }
 
+impl Found {
+    /// What isn't known now, in the words of Kubernetes' client; none when all is.
+    pub(crate) fn incomplete(&self) -> Option<String> {
+        if self.silent.is_empty() {
+            return None;
+        }
+        let each = self.silent.iter().map(|(version, error)| {
+            let why = match error {
+                kube::Error::Api(status) if status.code == 503 => {
+                    "the server is currently unable to handle the request"
+                }
+                kube::Error::Api(status) => &status.message,
+                _ => "unknown",
+            };
+            format!("{version}: {why}")
+        });
+        let each: Vec<String> = each.collect();
+        Some(format!(
+            "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+            each.len(),
+            each.join(", ")
+        ))
+    }
+}
+
 /// Asks for all resources. Versions that can't be had are told of and hold nothing up.
 pub(crate) async fn resources(writer: &Writer) -> Result<Found, kube::Error> {
     let mut found: Vec<Resource> = list(&writer.get("/api/v1").await?);

@@ -137,7 +137,11 @@ impl Controller {
                 }
                 Err(error) => {
                     let delay = backoff.next_delay();
-                    tracing::warn!(%error, ?delay, "cannot discover the resources to collect");
+                    // Another server may be away for long; that is said once.
+                    match again {
+                        None => tracing::warn!(%error, ?delay, "cannot discover the resources to collect"),
+                        Some(_) => tracing::debug!(%error, ?delay, "cannot discover the resources to collect"),
+                    }
                     Some(delay)
                 }
             };

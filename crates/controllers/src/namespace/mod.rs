@@ -71,15 +71,7 @@ impl Controller {
             }
         };
         // What could be found goes, but the namespace stays until all is known.
-        let silent: Vec<String> = found
-            .silent
-            .iter()
-            .map(|(version, error)| format!("{version}: {error}"))
-            .collect();
-        if !silent.is_empty() {
-            let told = silent.join(", ");
-            sweep.undiscovered = Some(format!("unable to retrieve the complete list of server APIs: {told}"));
-        }
+        sweep.undiscovered = found.incomplete();
         let mut resources = found.resources;
         resources.retain(|resource| resource.namespaced && resource.can("delete") && resource.can("list"));
         let is_pods = |resource: &Resource| resource.kind.plural == "pods" && resource.kind.api_version == "v1";

@@ -160,11 +160,15 @@ async fn they_go_with_their_owners_and_with_their_namespace() {
         })
         .await;
     plane.delete("/api/v1/namespaces/b", "Background").await;
+    let why = "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: \
+        example.com/v1: the server is currently unable to handle the request";
     plane
         .until("why the namespace stays", "/api/v1/namespaces/b", |seen| {
             let mut conditions = seen["status"]["conditions"].as_array().into_iter().flatten();
             conditions.any(|condition| {
-                condition["type"] == "NamespaceDeletionDiscoveryFailure" && condition["status"] == "True"
+                condition["type"] == "NamespaceDeletionDiscoveryFailure"
+                    && condition["status"] == "True"
+                    && condition["message"] == why
             })
         })
         .await;
