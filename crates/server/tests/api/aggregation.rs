@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full};
+use futures::TryStreamExt as _;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 use server::{AuditPolicy, LogSettings, User};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::io::ReaderStream;
 
 use crate::extension::{Age, Extension, VERSION};
 use crate::streams::connect;
@@ -419,10 +423,62 @@ async fn a_watch_brings_events_as_they_happen() {
     }
 }
 
+/// A node that connects to pods' addresses: all of them are this machine here.
+async fn node(request: Request<Incoming>) -> Response<tunnel::Body> {
+    let words: Vec<&str> = request.uri().path().split('/').collect();
+    assert_eq!(words[1..3], ["dial", "10.244.9.9"]);
+    let tcp = TcpStream::connect(("127.0.0.1", words[3].parse().unwrap()))
+        .await
+        .unwrap();
+    let (from_pod, mut to_pod) = tcp.into_split();
+    tokio::spawn(async move {
+        let mut body = request.into_body();
+        while let Some(Ok(frame)) = body.frame().await {
+            to_pod.write_all(&frame.into_data().unwrap()).await.unwrap();
+        }
+    });
+    let pieces = ReaderStream::new(from_pod).map_ok(http_body::Frame::data);
+    Response::new(StreamBody::new(pieces).boxed_unsync())
+}
+
+#[tokio::test]
+async fn a_pod_is_reached_through_its_node() {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(world.server.serve(listener));
+    let client = world.server.pki().ca();
+    let client = client.client("system:node:n1", Some("system:nodes")).unwrap();
+    let upgraded = tunnel::dial(connect(&world, address, &client).await, "server")
+        .await
+        .unwrap();
+    tokio::spawn(tunnel::serve(upgraded, node));
+    let extension = extension(&world, Age::New).await;
+    service(&world).await;
+    let mut slice = slice(([10, 244, 9, 9], extension.port).into(), true);
+    slice["endpoints"][0]["nodeName"] = json!("n1");
+    world.post(SLICES, &slice).await.expect(201);
+    register(&world, &extension).await;
+    available(&world, "True", "Passed").await;
+    until("an answer", async || {
+        (world.get(VERSION).await.code == 200).then_some(())
+    })
+    .await;
+    for name in ["one", "two"] {
+        world.post(&flunders(), &flunder(name)).await.expect(201);
+    }
+    let list = world.get(&flunders()).await.expect(200);
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        extension.asked()[0].headers["host"],
+        format!("10.244.9.9:{}", extension.port)
+    );
+}
+
 #[tokio::test]
 async fn an_upgraded_connection_is_joined() {
     let (world, extension) = joined(Age::Old).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(world.server.serve(listener));
     let admin = world.server.pki().ca().client("admin", Some("system:masters")).unwrap();
