@@ -40,13 +40,21 @@ pub fn group(catalog: &Catalog, name: &str) -> Option<Value> {
         .groups()
         .into_iter()
         .find(|(known, _)| *known == name && !known.is_empty())?;
-    let mut body = group_body(name, &versions);
-    body.insert("kind".to_owned(), "APIGroup".into());
-    body.insert("apiVersion".to_owned(), "v1".into());
-    Some(Value::Object(body))
+    Some(group_document(name, &versions))
 }
 
-fn group_body(name: &str, versions: &[&str]) -> Map<String, Value> {
+/// The document of a group with these versions.
+#[must_use]
+pub fn group_document(name: &str, versions: &[&str]) -> Value {
+    let mut body = group_body(name, versions);
+    body.insert("kind".to_owned(), "APIGroup".into());
+    body.insert("apiVersion".to_owned(), "v1".into());
+    Value::Object(body)
+}
+
+/// A group's part of the list of groups: its versions, of which the first is preferred.
+#[must_use]
+pub fn group_body(name: &str, versions: &[&str]) -> Map<String, Value> {
     let versions: Vec<Value> = versions
         .iter()
         .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))

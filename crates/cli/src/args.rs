@@ -175,6 +175,9 @@ pub struct SettingsArgs {
     /// Encryption at rest.
     #[command(flatten)]
     pub encryption: crate::encryption::EncryptionArgs,
+    /// Front proxies.
+    #[command(flatten)]
+    pub front_proxy: crate::front_proxy::FrontProxyArgs,
     /// Versions and resources to serve beside those of the defaults, or not: api/all, api/beta, GROUP/VERSION or
     /// GROUP/VERSION/RESOURCE, each with =true or =false; an empty text for the defaults.
     #[arg(long, value_name = "KEY=BOOL,...", value_delimiter = ',')]

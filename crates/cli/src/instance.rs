@@ -26,6 +26,7 @@ use crate::args::SettingsArgs;
 use crate::audit::AuditFiles;
 use crate::authentication::Authentication;
 use crate::encryption::EncryptionFile;
+use crate::front_proxy::FrontProxies;
 use crate::process::Role;
 
 /// Where all instances of this machine say that they are there, so that a clash can be named.
@@ -90,6 +91,9 @@ pub struct Settings {
     /// What is encrypted at rest.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encryption: EncryptionFile,
+    /// Which front proxies are believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_proxies: Option<FrontProxies>,
     /// What is served beside the defaults, or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runtime_config: Vec<String>,
@@ -213,6 +217,7 @@ impl Instance {
         settings.authentication =
             Authentication::of(std::mem::take(&mut settings.authentication), &given.authentication)?;
         settings.encryption = EncryptionFile::of(std::mem::take(&mut settings.encryption), &given.encryption)?;
+        settings.front_proxies = FrontProxies::of(settings.front_proxies.take(), &given.front_proxy)?;
         if let Some(listen) = given.listen {
             settings.listen = listen;
             if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
@@ -361,6 +366,7 @@ impl Settings {
             audit: None,
             authentication: Authentication::default(),
             encryption: EncryptionFile::default(),
+            front_proxies: None,
             runtime_config: Vec::new(),
         }
     }

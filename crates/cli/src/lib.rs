@@ -11,6 +11,7 @@ pub mod demo;
 pub mod down;
 pub mod drain;
 pub mod encryption;
+pub mod front_proxy;
 pub mod image;
 pub mod instance;
 pub mod join;

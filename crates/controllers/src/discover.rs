@@ -18,9 +18,43 @@ impl Resource {
     }
 }
 
-/// All resources, each once per group, at its preferred version.
-pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Error> {
+/// What the API has.
+pub(crate) struct Found {
+    /// All resources that could be asked for, each once per group, at its preferred version.
+    pub(crate) resources: Vec<Resource>,
+    /// The versions of groups of which nothing is known now, because another server serves them and doesn't answer.
+    pub(crate) silent: Vec<(String, kube::Error)>,
+}
+
+impl Found {
+    /// What isn't known now, in the words of Kubernetes' client; none when all is.
+    pub(crate) fn incomplete(&self) -> Option<String> {
+        if self.silent.is_empty() {
+            return None;
+        }
+        let each = self.silent.iter().map(|(version, error)| {
+            let why = match error {
+                kube::Error::Api(status) if status.code == 503 => {
+                    "the server is currently unable to handle the request"
+                }
+                kube::Error::Api(status) => &status.message,
+                _ => "unknown",
+            };
+            format!("{version}: {why}")
+        });
+        let each: Vec<String> = each.collect();
+        Some(format!(
+            "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+            each.len(),
+            each.join(", ")
+        ))
+    }
+}
+
+/// Asks for all resources. Versions that can't be had are told of and hold nothing up.
+pub(crate) async fn resources(writer: &Writer) -> Result<Found, kube::Error> {
     let mut found: Vec<Resource> = list(&writer.get("/api/v1").await?);
+    let mut silent = Vec::new();
     let groups = writer.get("/apis").await?;
     for group in groups["groups"].as_array().into_iter().flatten() {
         let preferred = group["preferredVersion"]["groupVersion"].as_str();
@@ -33,6 +67,10 @@ pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Er
             let document = match writer.get(&format!("/apis/{version}")).await {
                 // The definition behind it went meanwhile.
                 Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                Err(error @ kube::Error::Api(_)) => {
+                    silent.push((version.to_owned(), error));
+                    continue;
+                }
                 other => other?,
             };
             for resource in list(&document) {
@@ -45,7 +83,10 @@ pub(crate) async fn resources(writer: &Writer) -> Result<Vec<Resource>, kube::Er
             }
         }
     }
-    Ok(found)
+    Ok(Found {
+        resources: found,
+        silent,
+    })
 }
 
 /// The resource of this kind at this version, if the API has it.

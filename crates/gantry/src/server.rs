@@ -7,12 +7,13 @@ use anyhow::Context as _;
 use cli::args::SettingsArgs;
 use cli::audit::AuditFiles;
 use cli::authentication::{Authentication, Oidc};
+use cli::front_proxy::FrontProxies;
 use cli::process::{Role, one_line};
 use cli::{Instance, Settings};
 use controllers::SigningKey;
 use server::{
     AuditPolicy, AuditSettings, AuthenticationSettings, Config, EncryptionSettings, LogSettings, OidcSettings,
-    RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
+    RequestHeaderSettings, RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
 };
 use store::Store;
 use store::embedded::{Embedded, Options};
@@ -93,6 +94,7 @@ fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
         file,
         reload: settings.encryption.reload,
     });
+    config.request_header = settings.front_proxies.as_ref().map(front_proxies).transpose()?;
     Ok(config)
 }
 
@@ -114,6 +116,24 @@ fn authentication(given: &Authentication) -> Option<AuthenticationSettings> {
         Some(file) => Some(AuthenticationSettings::File(file.clone())),
         None => given.oidc.as_ref().map(of_oidc),
     }
+}
+
+fn front_proxies(given: &FrontProxies) -> anyhow::Result<RequestHeaderSettings> {
+    let ca = std::fs::read_to_string(&given.ca)
+        .with_context(|| format!("--requestheader-client-ca-file {}", given.ca.display()))?;
+    let mut settings = RequestHeaderSettings::new(ca);
+    settings.allowed_names.clone_from(&given.allowed_names);
+    for (given, setting) in [
+        (&given.username_headers, &mut settings.username_headers),
+        (&given.uid_headers, &mut settings.uid_headers),
+        (&given.group_headers, &mut settings.group_headers),
+        (&given.extra_prefixes, &mut settings.extra_prefixes),
+    ] {
+        if !given.is_empty() {
+            setting.clone_from(given);
+        }
+    }
+    Ok(settings)
 }
 
 fn audit(files: &AuditFiles) -> anyhow::Result<AuditSettings> {

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::admission::AdmissionSettings;
 use crate::audit::AuditSettings;
-use crate::authn::AuthenticationSettings;
+use crate::authn::{AuthenticationSettings, RequestHeaderSettings};
 use crate::encryption::EncryptionSettings;
 use crate::runtime::RuntimeConfig;
 
@@ -43,6 +43,8 @@ pub struct Config {
     pub encryption: Option<EncryptionSettings>,
     /// Which versions and resources are served beside, or instead of, those that are by default.
     pub runtime: RuntimeConfig,
+    /// The proxies that may say in headers who asks; none when there is none.
+    pub request_header: Option<RequestHeaderSettings>,
 }
 
 impl Config {
@@ -64,6 +66,7 @@ impl Config {
             authentication: None,
             encryption: None,
             runtime: RuntimeConfig::default(),
+            request_header: None,
         }
     }
 

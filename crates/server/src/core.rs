@@ -33,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) pki: Pki,
     pub(crate) others: Others,
+    /// The front proxies that are believed, if any are.
+    pub(crate) proxies: Option<crate::authn::Proxies>,
     pub(crate) store: Arc<dyn Store>,
     /// The same store, with what it knows of encryption.
     pub(crate) at_rest: Arc<EncryptedStore>,
@@ -47,6 +49,7 @@ pub(crate) struct Core {
     /// Set when the server stops: streams end themselves then.
     pub(crate) stopping: CancellationToken,
     pub(crate) extensions: crate::extensions::Extensions,
+    pub(crate) aggregation: crate::aggregation::Aggregation,
     pub(crate) fairness: crate::fairness::Fairness,
     /// None when nothing is written down.
     pub(crate) audit: Option<Arc<crate::audit::Audit>>,
@@ -64,6 +67,9 @@ impl Core {
         let others = Others::open(config.authentication.as_ref(), &issuer(&config))?;
         let at_rest = Arc::new(EncryptedStore::open(store, config.encryption.as_ref()).await?);
         let store: Arc<dyn Store> = Arc::clone(&at_rest) as Arc<dyn Store>;
+        let proxies = config.request_header.as_ref();
+        let proxies = proxies.map(|settings| crate::authn::Proxies::open(settings, &pki.ca));
+        let proxies = proxies.transpose()?;
         let hub = Hub::start(Arc::clone(&store)).await?;
         let kinds = Kinds::open(Catalog::builtin(), &config.runtime, &hub).await?;
         let cache = |group: &str, plural: &'static str| {
@@ -82,6 +88,7 @@ impl Core {
             config,
             pki,
             others,
+            proxies,
             store,
             at_rest,
             hub,
@@ -93,6 +100,7 @@ impl Core {
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             extensions: crate::extensions::Extensions::default(),
+            aggregation: crate::aggregation::Aggregation::default(),
             fairness: crate::fairness::Fairness::default(),
             audit,
             policy: ArcSwap::default(),

@@ -22,7 +22,7 @@ use crate::http::query::Query;
 use crate::kinds::Kind;
 use crate::rest::{self, Call, answer};
 use crate::user::User;
-use crate::{authn, endpoints, mounted};
+use crate::{aggregation, authn, endpoints, mounted};
 
 /// No body is larger.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -143,6 +143,21 @@ async fn run(core: Arc<Core>, mut user: User, asked: Asked, trail: Option<Trail>
 /// Answers a request whose turn it is.
 async fn serve(core: Arc<Core>, user: User, mut asked: Asked, trail: Option<Trail>) -> Result<Response<Body>, Status> {
     authorize(&core, &user, &asked.info, &asked.query, trail.as_ref()).await?;
+    if let Some(route) = core.aggregation.route(&asked.info) {
+        if let Some(trail) = &trail {
+            trail.passed_on();
+        }
+        // Boxed, as it is seldom needed.
+        return Box::pin(aggregation::pass(
+            &core,
+            &user,
+            &mut asked.parts,
+            asked.body,
+            &route,
+            &asked.audit_id,
+        ))
+        .await;
+    }
     let Some(path) = asked.info.resource.clone() else {
         return endpoints::serve(&core, &user, &mut asked.parts, &asked.query, &asked.info).await;
     };

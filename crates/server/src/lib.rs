@@ -6,6 +6,7 @@
 //! caches touches the store.
 
 mod admission;
+mod aggregation;
 mod allocate;
 mod audit;
 mod authn;
@@ -42,7 +43,7 @@ mod wire;
 pub use self::http::Body;
 pub use admission::{AdmissionSettings, EventLimit, EventLimitBy, PodSecuritySettings, SettingsError};
 pub use audit::{AuditSettings, Level, LogSettings, Policy as AuditPolicy, Stage, WebhookSettings};
-pub use authn::{AuthenticationSettings, OidcSettings};
+pub use authn::{AuthenticationSettings, OidcSettings, RequestHeaderSettings};
 pub use config::Config;
 pub use encryption::EncryptionSettings;
 pub use error::Error;

@@ -14,7 +14,8 @@ use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
 use crate::{
-    Config, Error, User, admission, authn, bootstrap, encryption, extensions, fairness, kubeconfig, pki, registration,
+    Config, Error, User, admission, aggregation, authn, bootstrap, encryption, extensions, fairness, kubeconfig, pki,
+    registration,
 };
 
 /// A running API server. Clones are the same server.
@@ -37,6 +38,11 @@ impl Server {
             what: "APIServices".to_owned(),
             status: Box::new(status),
         })?;
+        aggregation::start(&core).await.map_err(|status| Error::Bootstrap {
+            what: "aggregation".to_owned(),
+            status: Box::new(status),
+        })?;
+        tokio::spawn(bootstrap::keep_trust(Arc::clone(&core)));
         fairness::follow(&core).await?;
         tokio::spawn(Arc::clone(&core).follow_policy());
         admission::follow(&core);

@@ -3,6 +3,7 @@
 //! and keys, merge keys, defaults and enumerations of each field.
 
 mod custom;
+pub mod foreign;
 mod gnostic;
 mod paths;
 mod schemas;

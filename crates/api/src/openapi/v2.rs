@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::foreign::{Foreign, Merge};
 use super::{document, gnostic};
 use crate::resource::Catalog;
 
@@ -14,13 +15,24 @@ pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+pr
 const SCHEMAS: &str = "#/components/schemas/";
 const DEFINITIONS: &str = "#/definitions/";
 
-/// The whole document as JSON. `describe` adds what is said about types to schemas.
-pub fn json(catalog: &Catalog, server_version: &str, describe: impl Fn(&mut Map<String, Value>)) -> Vec<u8> {
+/// The whole document as JSON, with what other servers have. `describe` adds what is said about types to schemas.
+pub fn json(
+    catalog: &Catalog,
+    server_version: &str,
+    describe: impl Fn(&mut Map<String, Value>),
+    foreign: &[&Foreign],
+) -> Vec<u8> {
     let (mut paths, mut definitions) = (Vec::new(), Vec::new());
-    each(catalog, server_version, describe, |of_paths, of_definitions| {
-        entries(&mut paths, of_paths);
-        entries(&mut definitions, of_definitions);
-    });
+    merged(
+        catalog,
+        server_version,
+        describe,
+        foreign,
+        |of_paths, of_definitions| {
+            entries(&mut paths, of_paths);
+            entries(&mut definitions, of_definitions);
+        },
+    );
     let info = json!({"title": "Kubernetes", "version": server_version});
     let mut out = Vec::with_capacity(paths.len() + definitions.len() + 512);
     out.extend_from_slice(format!("{{\"swagger\":\"2.0\",\"info\":{info},\"paths\":{{").as_bytes());
@@ -37,12 +49,23 @@ pub fn json(catalog: &Catalog, server_version: &str, describe: impl Fn(&mut Map<
 }
 
 /// The same in protobuf.
-pub fn protobuf(catalog: &Catalog, server_version: &str, describe: impl Fn(&mut Map<String, Value>)) -> Vec<u8> {
+pub fn protobuf(
+    catalog: &Catalog,
+    server_version: &str,
+    describe: impl Fn(&mut Map<String, Value>),
+    foreign: &[&Foreign],
+) -> Vec<u8> {
     let (mut paths, mut definitions) = (Vec::new(), Vec::new());
-    each(catalog, server_version, describe, |of_paths, of_definitions| {
-        gnostic::paths(&mut paths, of_paths);
-        gnostic::definitions(&mut definitions, of_definitions);
-    });
+    merged(
+        catalog,
+        server_version,
+        describe,
+        foreign,
+        |of_paths, of_definitions| {
+            gnostic::paths(&mut paths, of_paths);
+            gnostic::definitions(&mut definitions, of_definitions);
+        },
+    );
     let info = json!({"title": "Kubernetes", "version": server_version});
     gnostic::document(&info, &paths, &definitions, &security_definitions(), &security())
 }
@@ -54,6 +77,24 @@ fn security_definitions() -> Value {
 
 fn security() -> Value {
     json!([{"BearerToken": []}])
+}
+
+/// Hands out the paths and definitions of each group version, and then those of others that differ.
+fn merged(
+    catalog: &Catalog,
+    server_version: &str,
+    describe: impl Fn(&mut Map<String, Value>),
+    foreign: &[&Foreign],
+    mut take: impl FnMut(&Map<String, Value>, &Map<String, Value>),
+) {
+    let mut merge = Merge::new(foreign);
+    each(catalog, server_version, describe, |paths, definitions| {
+        merge.note(paths, definitions);
+        take(paths, definitions);
+    });
+    for (paths, definitions) in merge.rest() {
+        take(&paths, &definitions);
+    }
 }
 
 /// Hands out the paths and the new definitions of each group version.
@@ -252,7 +293,7 @@ mod tests {
     use super::*;
 
     fn whole() -> Value {
-        serde_json::from_slice(&json(Catalog::builtin(), "v1.37.2", |_| {})).unwrap()
+        serde_json::from_slice(&json(Catalog::builtin(), "v1.37.2", |_| {}, &[])).unwrap()
     }
 
     #[test]
@@ -283,7 +324,7 @@ mod tests {
     #[test]
     fn the_document_in_protobuf_has_the_same_definitions() {
         let whole = whole();
-        let bytes = protobuf(Catalog::builtin(), "v1.37.2", |_| {});
+        let bytes = protobuf(Catalog::builtin(), "v1.37.2", |_| {}, &[]);
         let document = gnostic::tests::fields(&bytes);
         assert_eq!(document[0], (1, b"2.0".to_vec()));
         let definitions = document.iter().find(|(tag, _)| *tag == 9).unwrap();

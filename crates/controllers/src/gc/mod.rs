@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Backoff, Change, Informer, ObjectKey};
+use futures::FutureExt as _;
 use hashbrown::{HashMap, HashSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
@@ -20,12 +21,15 @@ use reconcile::{Next, Queue, Reconciler};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::discover::{self, Resource};
+use crate::discover::{self, Found, Resource};
 use crate::write::{Kind, Patch, Writer};
 
 use self::graph::{Graph, Step};
 
 pub(crate) use self::graph::Row;
+
+/// So long it is waited for kinds whose objects can't be had.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Another controller that must watch everything.
 pub(crate) trait Listener: Send + Sync + 'static {
@@ -71,42 +75,82 @@ impl Controller {
             watched: Mutex::default(),
             listener,
         };
-        collector.discover().await?;
+        // Without this server's own resources nothing begins; others' may follow.
+        if let Err(error) = collector.discover().await
+            && collector.watched.lock().informers.is_empty()
+        {
+            return Err(error);
+        }
         Ok(collector)
     }
 
+    /// Waits for the whole view; for kinds of other servers, which may not answer, for a while only: owners that weren't
+    /// seen are looked up.
     pub(crate) async fn synced(&self) {
         let informers: Vec<Informer<Row>> = {
             let watched = self.watched.lock();
             watched.informers.values().map(|watch| watch.informer.clone()).collect()
         };
-        for informer in informers {
-            informer.synced().await;
-        }
-    }
-
-    /// Looks at what the API has whenever the definitions of custom resources change.
-    pub(crate) async fn follow(&self) {
-        let definitions = self.watched.lock().informers.iter().find_map(|(kind, watch)| {
-            let is_it =
-                kind.kind == "CustomResourceDefinition" && kind.api_version.starts_with("apiextensions.k8s.io/");
-            is_it.then(|| watch.informer.clone())
-        });
-        let Some(definitions) = definitions else { return };
-        let mut changes = definitions.changes();
-        while changes.next().await.is_some() {
-            let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
-            while let Err(error) = self.discover().await {
-                let delay = backoff.next_delay();
-                tracing::warn!(%error, ?delay, "cannot discover the resources to collect");
-                tokio::time::sleep(delay).await;
+        let all = async {
+            for informer in informers {
+                informer.synced().await;
             }
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            tracing::warn!("collecting begins without some of the kinds");
         }
     }
 
-    /// Watches what is new, and no longer what is gone.
+    /// Looks at what the API has whenever the definitions of custom resources or the registrations of other servers
+    /// change, and again for a while when one of those doesn't answer.
+    pub(crate) async fn follow(&self) {
+        let informer = |group: &str, kind: &str| {
+            let watched = self.watched.lock();
+            let mut all = watched.informers.iter();
+            let is_it = |known: &Kind| known.kind == kind && known.api_version.starts_with(group);
+            all.find_map(|(known, watch)| is_it(known).then(|| watch.informer.clone()))
+        };
+        let definitions = informer("apiextensions.k8s.io/", "CustomResourceDefinition");
+        let services = informer("apiregistration.k8s.io/", "APIService");
+        let (Some(definitions), Some(services)) = (definitions, services) else {
+            return;
+        };
+        let (mut definitions, mut services) = (definitions.changes(), services.changes());
+        let slowly = || Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        let (mut backoff, mut again) = (slowly(), None);
+        loop {
+            let more = tokio::select! {
+                more = definitions.next() => more.is_some(),
+                more = services.next() => more.is_some(),
+                () = pause(again) => true,
+            };
+            if !more {
+                return;
+            }
+            // Changes come many at once; one look sees them all.
+            while definitions.next().now_or_never().flatten().is_some() {}
+            while services.next().now_or_never().flatten().is_some() {}
+            again = match self.discover().await {
+                Ok(()) => {
+                    backoff = slowly();
+                    None
+                }
+                Err(error) => {
+                    let delay = backoff.next_delay();
+                    // Another server may be away for long; that is said once.
+                    match again {
+                        None => tracing::warn!(%error, ?delay, "cannot discover the resources to collect"),
+                        Some(_) => tracing::debug!(%error, ?delay, "cannot discover the resources to collect"),
+                    }
+                    Some(delay)
+                }
+            };
+        }
+    }
+
+    /// Watches what is new, and no longer what is gone. What can't be known now stays watched.
     async fn discover(&self) -> Result<(), kube::Error> {
-        let resources = discover::resources(&self.writer).await?;
+        let Found { resources, mut silent } = discover::resources(&self.writer).await?;
         let verbs = ["list", "watch", "delete"];
         let is_watched =
             |resource: &&Resource| verbs.iter().all(|verb| resource.can(verb)) && resource.kind.plural != "events";
@@ -116,7 +160,10 @@ impl Controller {
             .map(|one| one.kind.clone())
             .collect();
         let mut watched = self.watched.lock();
-        watched.informers.retain(|kind, _| wanted.contains(kind));
+        let is_silent = |kind: &Kind| silent.iter().any(|(version, _)| *version == kind.api_version);
+        watched
+            .informers
+            .retain(|kind, _| wanted.contains(kind) || is_silent(kind));
         for kind in wanted {
             if !watched.informers.contains_key(&kind) {
                 let watch = self.watch(&kind);
@@ -128,7 +175,10 @@ impl Controller {
             .into_iter()
             .map(|resource| (name(&resource), resource))
             .collect();
-        Ok(())
+        match silent.pop() {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
     }
 
     fn watch(&self, kind: &Kind) -> Watch {
@@ -267,6 +317,14 @@ impl Reconciler for Controller {
         let step = self.decide(&row).await?;
         self.act(&row, step).await?;
         Ok(Next::Change)
+    }
+}
+
+/// Waits for so long; without a time, for ever.
+async fn pause(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -63,13 +63,16 @@ impl Controller {
     /// guards it (a network policy, say) and what it uses must not go.
     async fn sweep(&self, namespace: &str) -> Sweep {
         let mut sweep = Sweep::default();
-        let mut resources = match discover::resources(&self.writer).await {
-            Ok(resources) => resources,
+        let found = match discover::resources(&self.writer).await {
+            Ok(found) => found,
             Err(error) => {
                 sweep.undiscovered = Some(error.to_string());
                 return sweep;
             }
         };
+        // What could be found goes, but the namespace stays until all is known.
+        sweep.undiscovered = found.incomplete();
+        let mut resources = found.resources;
         resources.retain(|resource| resource.namespaced && resource.can("delete") && resource.can("list"));
         let is_pods = |resource: &Resource| resource.kind.plural == "pods" && resource.kind.api_version == "v1";
         resources.sort_by_key(|resource| (!is_pods(resource), resource.kind.plural == "events"));
@@ -77,7 +80,7 @@ impl Controller {
             if let Err(error) = self.sweep_one(namespace, resource, &mut sweep).await {
                 sweep.errors.push(format!("{}: {error}", name(resource)));
             }
-            if is_pods(resource) && !sweep.is_clean() {
+            if is_pods(resource) && !(sweep.left.is_empty() && sweep.errors.is_empty()) {
                 break;
             }
         }

@@ -145,8 +145,16 @@ impl Controller {
             known.forgotten
         };
         let found = discover::resources(&self.writer).await?;
+        if let Some((_, error)) = found
+            .silent
+            .into_iter()
+            .find(|(version, _)| version.split('/').next() == Some(group))
+        {
+            return Err(error);
+        }
         let is_it = |kind: &Kind| kind.plural == plural && group_of(kind) == group;
         let found = found
+            .resources
             .into_iter()
             .find(|resource| resource.namespaced && is_it(&resource.kind));
         let found = found.map(|resource| resource.kind);

@@ -10,6 +10,7 @@ mod webhook;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::codec::{self, ContentType};
 use bytes::Bytes;
@@ -137,6 +138,7 @@ impl Audit {
             omit_managed_fields: verdict.omit_managed_fields,
             level: verdict.level,
             lasts,
+            foreign: AtomicBool::new(false),
             event: Mutex::new(event),
         }));
         trail.0.reach(Stage::RequestReceived);
@@ -155,6 +157,8 @@ struct Inner {
     level: Level,
     /// Whether the answer is a stream.
     lasts: bool,
+    /// Whether somebody else answers.
+    foreign: AtomicBool,
     event: Mutex<Event>,
 }
 
@@ -177,6 +181,11 @@ impl Trail {
     /// The one in whose name it goes on.
     pub(crate) fn impersonate(&self, user: &User) {
         self.0.event.lock().impersonated_user = Some(event::user(user));
+    }
+
+    /// Somebody else answers: what was sent and what is answered goes by unseen.
+    pub(crate) fn passed_on(&self) {
+        self.0.foreign.store(true, Ordering::Relaxed);
     }
 
     /// Notes something that was found out.
@@ -216,8 +225,9 @@ impl Trail {
     pub(crate) async fn answered(&self, response: Response<Body>) -> Response<Body> {
         let (parts, body) = response.into_parts();
         let code = parts.status.as_u16();
-        let wants_object = self.0.level == Level::RequestResponse && !self.0.lasts;
-        let (object, body) = match code >= 400 || wants_object {
+        let foreign = self.0.foreign.load(Ordering::Relaxed);
+        let wants_object = self.0.level == Level::RequestResponse && !self.0.lasts && !foreign;
+        let (object, body) = match (code >= 400 && !foreign) || wants_object {
             true => read(&parts.headers, body).await,
             false => (None, body),
         };
@@ -233,6 +243,9 @@ impl Trail {
                     object
                 });
             }
+        }
+        if !self.0.lasts && foreign {
+            return Response::from_parts(parts, body.until_dropped(End(Arc::clone(&self.0))));
         }
         if !self.0.lasts || code >= 400 {
             self.0.reach(Stage::ResponseComplete);

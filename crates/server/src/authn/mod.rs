@@ -9,6 +9,7 @@ mod configuration;
 pub(crate) mod impersonation;
 mod jwt;
 mod others;
+mod request_header;
 pub(crate) mod token;
 mod validation;
 pub(crate) mod x509;
@@ -23,6 +24,8 @@ use crate::user::User;
 
 pub use configuration::{AuthenticationSettings, OidcSettings};
 pub(crate) use others::{Others, follow};
+pub(crate) use request_header::Proxies;
+pub use request_header::RequestHeaderSettings;
 
 /// The user of a request for a path that came over the network.
 pub(crate) async fn authenticate(
@@ -31,6 +34,11 @@ pub(crate) async fn authenticate(
     headers: &HeaderMap,
     peer: Option<&PeerCertificate>,
 ) -> Result<User, Status> {
+    if let (Some(proxies), Some(peer)) = (&core.proxies, peer)
+        && let Some(user) = proxies.user(peer, headers)
+    {
+        return Ok(user);
+    }
     if let Some(bearer) = bearer(headers) {
         return by_token(core, bearer, &[])
             .await
@@ -40,7 +48,8 @@ pub(crate) async fn authenticate(
                 Status::unauthorized()
             });
     }
-    match peer.map(PeerCertificate::user) {
+    let is_client = |peer: &PeerCertificate| core.proxies.as_ref().is_none_or(|proxies| proxies.is_client(peer));
+    match peer.map(|peer| peer.user().filter(|_| is_client(peer))) {
         Some(Some(user)) => Ok(user),
         Some(None) => Err(Status::unauthorized()),
         None if core.others.lets_anonymous(path) => Ok(User::anonymous()),

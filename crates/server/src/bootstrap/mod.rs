@@ -2,6 +2,7 @@
 //! path as everything else.
 
 mod objects;
+mod trust;
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use crate::authz::rules::Rule;
 use crate::core::Core;
 use crate::{fairness, internal, object};
 
+pub(crate) use trust::keep as keep_trust;
+
 /// How many objects are made at the same time.
 const AT_ONCE: usize = 32;
 
@@ -24,10 +27,11 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Error> {
     let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"].map(objects::namespace);
     make(core, namespaces.into()).await?;
     let mut all = policy::made();
-    all.extend(objects::cluster(&core.config, core.pki.ca.pem()));
+    all.extend(objects::cluster(&core.config));
     all.extend(fairness::objects::levels());
     all.extend(fairness::objects::schemas());
     make(core, all).await?;
+    trust::put_right(core).await?;
     // A loopback address means nothing to pods, and Kubernetes' rules refuse it in an endpoint.
     if !core.config.advertise_address.is_loopback() {
         make(core, objects::endpoints(&core.config)).await?;
@@ -119,14 +123,16 @@ fn missing(current: &Value, wanted: &Value) -> Option<Value> {
     if *annotation(fairness::objects::AUTO_UPDATE) == "true" && differs(&current["spec"], &wanted["spec"]) {
         return Some(json!({"spec": wanted["spec"]}));
     }
-    for field in ["subsets", "endpoints", "ports", "data"] {
+    for field in ["subsets", "endpoints", "ports"] {
         if let Some(value) = wanted.get(field)
             && current.get(field) != Some(value)
         {
             return Some(json!({field: value}));
         }
     }
-    None
+    // What somebody else has put beside it does no harm.
+    let data = wanted.get("data").filter(|data| differs(&current["data"], data));
+    data.map(|data| json!({"data": data}))
 }
 
 /// Whether something that is wanted is otherwise, at any depth.

@@ -18,7 +18,7 @@ pub(super) fn namespace(name: &str) -> Made {
 }
 
 /// Everything else that stands in no relation to an address of this machine.
-pub(super) fn cluster(config: &Config, ca: &str) -> Vec<Made> {
+pub(super) fn cluster(config: &Config) -> Vec<Made> {
     let mut out = Vec::new();
     for (name, value, what) in [
         (
@@ -42,14 +42,6 @@ pub(super) fn cluster(config: &Config, ca: &str) -> Vec<Made> {
         group: "networking.k8s.io".to_owned(),
         plural: "servicecidrs",
         object: json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [config.service_cidr.to_string()]}}),
-    });
-    out.push(Made {
-        group: String::new(),
-        plural: "configmaps",
-        object: json!({
-            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-            "data": {"client-ca-file": ca},
-        }),
     });
     out.extend(config.pod_cidr.map(|pods| settings(config, pods)));
     out.extend(config.kubernetes_service_ip().map(|ip| kubernetes(config, ip)));

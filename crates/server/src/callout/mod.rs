@@ -1,5 +1,6 @@
-//! Calls to webhooks: an HTTPS request with a JSON body, to a service of the cluster or to a URL, over connections that
-//! are kept and used again. Errors are told in the words that Kubernetes' users know.
+//! Calls to services of the cluster or to URLs, over HTTPS connections that are kept and used again: webhooks' requests
+//! with a JSON body, and requests that are passed on to extension servers. Errors are told in the words that Kubernetes'
+//! users know.
 //!
 //! What is asked, and what follows from the answer, is the caller's.
 
@@ -14,14 +15,18 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::{Request, Response};
 use serde_json::Value;
 
 use crate::core::Core;
+use crate::http::body::Incoming;
 use crate::object::text;
+use crate::rest::sub::proxy::place::Place;
 
 pub(crate) use fetch::Fetcher;
 use place::To;
 use pool::Pool;
+use tls::Trust;
 
 /// How the server shows who it is, where that is wanted.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +37,8 @@ pub(crate) struct Credentials {
     pub(crate) token: Option<String>,
 }
 
-/// Where a webhook is, and how it is called: a `clientConfig`, compiled.
+/// Where a webhook or an extension server is, and how it is called: a `clientConfig`, or the part of an APIService's spec
+/// that reads like one, compiled.
 pub(crate) struct Endpoint {
     to: To,
     path: String,
@@ -67,8 +73,13 @@ impl Endpoint {
         } else {
             format!("/{path}")
         };
+        // Only APIServices have this field.
+        let trust = match config["insecureSkipTLSVerify"] == true {
+            true => Trust::Anyone,
+            false => Trust::Bundle(&bundle),
+        };
         Ok(Endpoint {
-            pool: Pool::new(tls::config(&bundle, credentials)?, &to.server_name(), credentials)?,
+            pool: Pool::new(tls::config(&trust, credentials)?, &to.server_name(), credentials)?,
             to,
             path,
         })
@@ -91,5 +102,25 @@ impl Endpoint {
         };
         answer::judge(status, &bytes)?;
         Ok(bytes)
+    }
+
+    /// All addresses that it has now, at least one.
+    pub(crate) async fn places(&self, core: &Core) -> Result<Vec<Place>, String> {
+        self.to.places(core).await
+    }
+
+    /// One of its addresses.
+    pub(crate) async fn resolve(&self, core: &Core) -> Result<Place, String> {
+        self.to.resolve(core).await
+    }
+
+    /// Passes a request on to one of its addresses as it is, and gives the answer when it begins.
+    pub(crate) async fn pass(
+        &self,
+        core: &Core,
+        place: &Place,
+        request: Request<Incoming>,
+    ) -> Result<Response<hyper::body::Incoming>, String> {
+        self.pool.pass(core, place, request).await
     }
 }

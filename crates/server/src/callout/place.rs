@@ -59,9 +59,16 @@ impl To {
 
     /// The address to connect to: of a service, that of one of its ready endpoints.
     pub(super) async fn resolve(&self, core: &Core) -> Result<Place, String> {
+        let places = self.places(core).await?;
+        let chosen = places.choose(&mut rand::rng()).cloned();
+        chosen.ok_or_else(|| "there is no address".to_owned())
+    }
+
+    /// All addresses that could be connected to, at least one.
+    pub(super) async fn places(&self, core: &Core) -> Result<Vec<Place>, String> {
         let (namespace, name, port) = match self {
             To::Service { namespace, name, port } => (namespace, name, *port),
-            To::Url { host, port, .. } => return Ok(direct(host, *port)),
+            To::Url { host, port, .. } => return Ok(vec![direct(host, *port)]),
         };
         let key = ObjectKey::namespaced(namespace.as_str(), name.as_str());
         let service = match core.cached_tree("", "services", &key) {
@@ -73,7 +80,7 @@ impl To {
         };
         let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
         if service["spec"]["type"] == "ExternalName" {
-            return Ok(direct(text(&service, &["spec", "externalName"]), port));
+            return Ok(vec![direct(text(&service, &["spec", "externalName"]), port)]);
         }
         let port_name =
             port_name(&service, port).ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
@@ -83,8 +90,10 @@ impl To {
             core.hub.fresh().await.map_err(|error| error.to_string())?;
             ready = self::ready(core, namespace, name, &port_name)?;
         }
-        let chosen = ready.choose(&mut rand::rng()).cloned();
-        chosen.ok_or_else(|| format!("no endpoints available for service {name:?}"))
+        if ready.is_empty() {
+            return Err(format!("no endpoints available for service {name:?}"));
+        }
+        Ok(ready)
     }
 }
 

@@ -1,4 +1,4 @@
-//! TLS to webhooks: who is trusted, and why a certificate isn't.
+//! TLS to services: who is trusted, and why a certificate isn't.
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Credentials;
+use crate::rest::sub::proxy::stream::Anyone;
 
 /// The way to secure a connection to one name.
 pub(super) struct Secure {
@@ -35,38 +36,20 @@ impl Secure {
     }
 }
 
-/// The configuration that trusts a bundle of PEM certificates; without one, those that the machine trusts.
-pub(super) fn config(bundle: &[u8], credentials: &Credentials) -> Result<Arc<ClientConfig>, String> {
+/// Who is trusted to answer.
+pub(super) enum Trust<'a> {
+    /// Who has a certificate from this bundle (PEM); when it is empty, from those that the machine trusts.
+    Bundle(&'a [u8]),
+    /// Anyone.
+    Anyone,
+}
+
+/// The configuration of connections.
+pub(super) fn config(trust: &Trust<'_>, credentials: &Credentials) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    let mut pinned = Vec::new();
-    if bundle.trim_ascii().is_empty() {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    } else {
-        for certificate in CertificateDer::pem_slice_iter(bundle) {
-            let certificate =
-                certificate.map_err(|_| "unable to load root certificates: unable to parse bytes as PEM block")?;
-            pinned.push(certificate.clone().into_owned());
-            roots.add_parsable_certificates([certificate]);
-        }
-        if pinned.is_empty() {
-            return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
-        }
-    }
-    let verifier: Arc<dyn ServerCertVerifier> = if roots.is_empty() {
-        Arc::new(Verifier {
-            webpki: None,
-            pinned,
-            provider: Arc::clone(&provider),
-        })
-    } else {
-        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
-        let webpki = webpki.map_err(|error| error.to_string())?;
-        Arc::new(Verifier {
-            webpki: Some(webpki),
-            pinned,
-            provider: Arc::clone(&provider),
-        })
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::Bundle(bundle) => Arc::new(Verifier::of(bundle, &provider)?),
+        Trust::Anyone => Arc::new(Anyone(Arc::clone(&provider))),
     };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -93,6 +76,38 @@ struct Verifier {
     webpki: Option<Arc<WebPkiServerVerifier>>,
     pinned: Vec<CertificateDer<'static>>,
     provider: Arc<rustls::crypto::CryptoProvider>,
+}
+
+impl Verifier {
+    fn of(bundle: &[u8], provider: &Arc<rustls::crypto::CryptoProvider>) -> Result<Verifier, String> {
+        let mut roots = RootCertStore::empty();
+        let mut pinned = Vec::new();
+        if bundle.trim_ascii().is_empty() {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        } else {
+            for certificate in CertificateDer::pem_slice_iter(bundle) {
+                let certificate =
+                    certificate.map_err(|_| "unable to load root certificates: unable to parse bytes as PEM block")?;
+                pinned.push(certificate.clone().into_owned());
+                roots.add_parsable_certificates([certificate]);
+            }
+            if pinned.is_empty() {
+                return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
+            }
+        }
+        let webpki = match roots.is_empty() {
+            true => None,
+            false => {
+                let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+                Some(webpki.map_err(|error| error.to_string())?)
+            }
+        };
+        Ok(Verifier {
+            webpki,
+            pinned,
+            provider: Arc::clone(provider),
+        })
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -160,7 +175,10 @@ fn told(error: &io::Error) -> String {
         None => return error.to_string(),
     };
     let why = match why {
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        // The second: of an authority that has the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet

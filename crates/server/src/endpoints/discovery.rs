@@ -11,8 +11,10 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use meta::Status;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::aggregation::{self, Routes};
 use crate::core::Core;
 use crate::http::{Body, negotiate};
 use crate::rest::answer::gzip;
@@ -21,6 +23,14 @@ use crate::rest::answer::gzip;
 pub(crate) struct Documents {
     pub(super) catalog: Catalog,
     made: Mutex<HashMap<String, Document>>,
+    merged: Mutex<Merged>,
+}
+
+/// The documents that have parts of other servers, as of one state of those.
+#[derive(Default)]
+struct Merged {
+    generation: u64,
+    made: HashMap<String, Document>,
 }
 
 /// One document with what it is known by. A large one is kept compressed: most clients read it so, and few read it.
@@ -48,6 +58,7 @@ impl Documents {
         Documents {
             catalog,
             made: Mutex::default(),
+            merged: Mutex::default(),
         }
     }
 
@@ -60,19 +71,52 @@ impl Documents {
         self.made.lock().insert(name.to_owned(), document.clone());
         Some(document)
     }
+
+    /// The same for a document with parts of other servers.
+    pub(super) fn get_merged(
+        &self,
+        name: &str,
+        routes: &Routes,
+        make: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Option<Document> {
+        if routes.is_empty() {
+            return self.get(name, make);
+        }
+        {
+            let mut merged = self.merged.lock();
+            if merged.generation != routes.generation {
+                *merged = Merged {
+                    generation: routes.generation,
+                    ..Merged::default()
+                };
+            }
+            if let Some(document) = merged.made.get(name) {
+                return Some(document.clone());
+            }
+        }
+        let document = Document::new(make()?);
+        let mut merged = self.merged.lock();
+        if merged.generation == routes.generation {
+            merged.made.insert(name.to_owned(), document.clone());
+        }
+        Some(document)
+    }
 }
 
 /// Answers `/api`, `/apis` and what lies below, as far as it is no resource.
 pub(crate) fn serve(core: &Core, words: &[&str], parts: &Parts) -> Result<Response<Body>, Status> {
-    let served = core.kinds.now();
+    let (served, routes) = (core.kinds.now(), core.aggregation.now());
     let documents = &served.documents;
     let catalog = &documents.catalog;
     if let [root] = words
         && wants_aggregated(&parts.headers)
     {
-        let legacy = *root == "api";
-        let document = documents.get(&format!("aggregated/{root}"), || {
-            serde_json::to_vec(&discovery::aggregated(catalog, legacy)).ok()
+        let document = documents.get_merged(&format!("aggregated/{root}"), &routes, || {
+            let document = match *root {
+                "apis" if !routes.is_empty() => aggregation::aggregated(catalog, &routes),
+                root => discovery::aggregated(catalog, root == "api"),
+            };
+            serde_json::to_vec(&document).ok()
         });
         let document = document.ok_or_else(|| Status::internal("discovery can't be written"))?;
         return Ok(tagged(&document, AGGREGATED, &parts.headers));
@@ -80,8 +124,10 @@ pub(crate) fn serve(core: &Core, words: &[&str], parts: &Parts) -> Result<Respon
     let address = format!("{}:{}", core.config.advertise_address, core.config.listen.port());
     let document = match words {
         ["api"] => Some(discovery::legacy_versions(&address)),
+        ["apis"] if !routes.is_empty() => Some(groups(catalog, &routes)),
         ["apis"] => Some(discovery::groups(catalog)),
         ["api", version] => discovery::resources(catalog, "", version),
+        ["apis", name] if !routes.is_empty() => group(catalog, &routes, name),
         ["apis", name] => discovery::group(catalog, name),
         ["apis", group, version] => discovery::resources(catalog, group, version),
         _ => None,
@@ -90,6 +136,27 @@ pub(crate) fn serve(core: &Core, words: &[&str], parts: &Parts) -> Result<Respon
         Some(document) => super::json_response(&document),
         None => Ok(super::not_found()),
     }
+}
+
+/// All groups with names, others' among this server's.
+fn groups(catalog: &Catalog, routes: &Routes) -> Value {
+    let groups = aggregation::order(catalog, routes).into_iter();
+    let groups: Vec<Value> = groups
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, versions)| {
+            let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+            Value::Object(discovery::group_body(&name, &versions))
+        })
+        .collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// A group by its name, whoever serves its versions.
+fn group(catalog: &Catalog, routes: &Routes, name: &str) -> Option<Value> {
+    let mut groups = aggregation::order(catalog, routes).into_iter();
+    let (name, versions) = groups.find(|(known, _)| known == name && !known.is_empty())?;
+    let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+    Some(discovery::group_document(&name, &versions))
 }
 
 fn wants_aggregated(headers: &HeaderMap) -> bool {

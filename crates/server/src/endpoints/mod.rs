@@ -42,7 +42,7 @@ pub(crate) async fn serve(
         ["healthz" | "livez" | "readyz", rest @ ..] => Ok(health::check(core, words[0], rest, query).await),
         ["version"] => json_response(&version::info()),
         ["metrics"] => Ok(metrics(core)),
-        ["openapi", rest @ ..] => openapi::serve(core, rest, parts, query),
+        ["openapi", rest @ ..] => openapi::serve(core, user, rest, parts, query).await,
         ["api" | "apis", ..] => discovery::serve(core, &words, parts),
         [".well-known", "openid-configuration"] => json_response(&issuer(core)),
         ["openid", "v1", "jwks"] => jwks(core),
@@ -71,7 +71,7 @@ fn response(content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Bod
 }
 
 fn metrics(core: &Core) -> Response<Body> {
-    let mut text = core.metrics.text();
+    let mut text = core.metrics.text() + &core.aggregation.metrics();
     core.at_rest.write_metrics(&mut text);
     response("text/plain; version=0.0.4; charset=utf-8", text)
 }
@@ -106,6 +106,14 @@ fn paths(core: &Core) -> Value {
             format!("/apis/{}", kind.resource.group),
             format!("/apis/{}", kind.api_version),
         ] {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    for route in core.aggregation.now().all() {
+        let (group, version) = (&route.remote.group, &route.remote.version);
+        for path in [format!("/apis/{group}"), format!("/apis/{group}/{version}")] {
             if !paths.contains(&path) {
                 paths.push(path);
             }

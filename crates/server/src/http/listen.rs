@@ -39,14 +39,21 @@ pub(crate) struct PeerCertificate(Arc<Peer>);
 pub(crate) struct PeerAddress(pub(crate) SocketAddr);
 
 struct Peer {
-    certificate: CertificateDer<'static>,
+    /// The certificate itself, and those between it and the CA.
+    chain: Vec<CertificateDer<'static>>,
     user: OnceLock<Option<User>>,
 }
 
 impl PeerCertificate {
     /// The user of the certificate, worked out once a connection.
     pub(crate) fn user(&self) -> Option<User> {
-        self.0.user.get_or_init(|| x509::user(&self.0.certificate)).clone()
+        let own = || self.0.chain.first().and_then(|certificate| x509::user(certificate));
+        self.0.user.get_or_init(own).clone()
+    }
+
+    /// The certificate, and those that lead from it to its CA.
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.chain
     }
 }
 
@@ -95,11 +102,13 @@ where
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
-    let peer = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let peer = peer.map(|certificate| {
-        let certificate = certificate.clone().into_owned();
+    let peer = stream.get_ref().1.peer_certificates();
+    let peer = peer.filter(|chain| !chain.is_empty()).map(|chain| {
         PeerCertificate(Arc::new(Peer {
-            certificate,
+            chain: chain
+                .iter()
+                .map(|certificate| certificate.clone().into_owned())
+                .collect(),
             user: OnceLock::new(),
         }))
     });

@@ -1,4 +1,5 @@
-//! The certificate authority that signs the serving certificate, the administrator and the nodes.
+//! A certificate authority: the one that signs the serving certificate, the administrator and the nodes, or the one that
+//! proves to extension servers who passes a request on.
 
 use std::path::Path;
 
@@ -30,7 +31,12 @@ pub struct ClientCert {
 
 impl Ca {
     pub(super) fn open(dir: &Path) -> Result<Ca, Error> {
-        let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+        Ca::open_as(dir, "ca", "gantry-ca")
+    }
+
+    /// The authority in files of this name; made under the name `name` when there is none.
+    pub(super) fn open_as(dir: &Path, file: &str, name: &str) -> Result<Ca, Error> {
+        let (cert_path, key_path) = (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")));
         if let (Some(pem), Some(key_pem)) = (files::read(&cert_path)?, files::read(&key_path)?) {
             let key = KeyPair::from_pem(&key_pem).map_err(|error| malformed(&key_path, error))?;
             let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|error| malformed(&cert_path, error))?;
@@ -39,7 +45,7 @@ impl Ca {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "gantry-ca");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,

@@ -5,12 +5,14 @@
 
 mod ca;
 pub(crate) mod files;
+mod front_proxy;
 mod serving;
 mod token_key;
 
 use std::path::Path;
 
 pub use ca::{Ca, ClientCert};
+pub(crate) use front_proxy::{FrontProxy, NAME as FRONT_PROXY_NAME};
 pub(crate) use serving::Serving;
 pub(crate) use token_key::TokenKey;
 
@@ -46,6 +48,7 @@ pub enum Error {
 /// All key material of one server.
 pub struct Pki {
     pub(crate) ca: Ca,
+    pub(crate) front_proxy: FrontProxy,
     pub(crate) serving: Serving,
     pub(crate) token_key: TokenKey,
 }
@@ -56,9 +59,15 @@ impl Pki {
         let dir = config.pki_dir();
         files::make_dir(&dir)?;
         let ca = Ca::open(&dir)?;
+        let front_proxy = FrontProxy::open(&dir)?;
         let serving = Serving::open(&dir, &ca, config)?;
         let token_key = TokenKey::open(&dir)?;
-        Ok(Pki { ca, serving, token_key })
+        Ok(Pki {
+            ca,
+            front_proxy,
+            serving,
+            token_key,
+        })
     }
 
     /// The certificate authority, also for signing nodes' requests.

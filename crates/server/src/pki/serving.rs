@@ -44,7 +44,7 @@ impl Serving {
             }
         };
         Ok(Serving {
-            tls: Arc::new(tls(ca, &cert, &key, &cert_path)?),
+            tls: Arc::new(tls(ca, config, (&cert, &key), &cert_path)?),
         })
     }
 }
@@ -119,9 +119,14 @@ fn name_text(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Clients may show a certificate of our CA; whoever shows none is told apart later, by token or as anonymous.
-fn tls(ca: &Ca, cert: &str, key: &str, path: &Path) -> Result<ServerConfig, Error> {
+/// Clients may show a certificate of our CA, or of that of front proxies; which one is looked at later. Whoever shows none is told apart later, by token or as anonymous.
+fn tls(ca: &Ca, config: &Config, (cert, key): (&str, &str), path: &Path) -> Result<ServerConfig, Error> {
     let mut roots = RootCertStore::empty();
+    if let Some(settings) = &config.request_header {
+        for certificate in settings.roots()? {
+            roots.add(certificate)?;
+        }
+    }
     roots.add(CertificateDer::from_pem_slice(ca.pem().as_bytes()).map_err(|error| malformed(path, error))?)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))

@@ -13,6 +13,7 @@ use watch::Scope;
 use crate::changes::Changes;
 use crate::core::Core;
 use crate::internal;
+pub(crate) use plan::priorities;
 use plan::{GROUP, Step};
 
 const PLURAL: &str = "apiservices";

@@ -43,6 +43,11 @@ const PRIORITIES: [(&str, &str, i32, i32); 25] = [
 /// Those of versions that definitions bring.
 const CUSTOM: (i32, i32) = (1_000, 100);
 
+/// Those of the group that registers others, which comes before all of them.
+const FIRST: (i32, i32) = (20_001, 0);
+/// What Kubernetes serves by another server. When somebody installs that one, it has the word.
+const GIVES_WAY: &str = "metrics.k8s.io";
+
 /// One thing to do.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
@@ -64,8 +69,7 @@ fn wanted<'a>(served: impl IntoIterator<Item = &'a Resource>) -> HashMap<String,
 
 fn service(name: &str, resource: &Resource) -> Value {
     let (group, version) = (&*resource.group, &*resource.version);
-    let known = PRIORITIES.iter().find(|known| (known.0, known.1) == (group, version));
-    let (of_group, of_version) = known.map_or(CUSTOM, |known| (known.2, known.3));
+    let (of_group, of_version) = priorities(group, version);
     let managed = if resource.custom.is_some() { "true" } else { "onstart" };
     let mut spec = json!({
         "version": version, "groupPriorityMinimum": of_group, "versionPriority": of_version,
@@ -79,6 +83,16 @@ fn service(name: &str, resource: &Resource) -> Value {
     })
 }
 
+/// The priorities of a version that is served here: of its group, and of itself in it.
+pub(crate) fn priorities(group: &str, version: &str) -> (i32, i32) {
+    let known = PRIORITIES.iter().find(|known| (known.0, known.1) == (group, version));
+    match known {
+        Some(known) => (known.2, known.3),
+        None if group == GROUP => FIRST,
+        None => CUSTOM,
+    }
+}
+
 /// What must be done so that those that are there become those that should be. What somebody made without the label
 /// is theirs.
 pub(super) fn steps<'a>(served: impl IntoIterator<Item = &'a Resource>, there: &[Value]) -> Vec<Step> {
@@ -88,7 +102,7 @@ pub(super) fn steps<'a>(served: impl IntoIterator<Item = &'a Resource>, there: &
         let name = service["metadata"]["name"].as_str().unwrap_or_default();
         let managed = service["metadata"]["labels"].get(LABEL).is_some();
         match wanted.remove(name) {
-            Some(wanted) if managed && wanted["spec"] != service["spec"] => {
+            Some(wanted) if managed && wanted["spec"] != service["spec"] && !is_given_away(service) => {
                 let mut spec = wanted["spec"].clone();
                 // A merge patch takes away what nobody wants only when it is told to.
                 for field in ["service", "caBundle", "insecureSkipTLSVerify"] {
@@ -103,6 +117,10 @@ pub(super) fn steps<'a>(served: impl IntoIterator<Item = &'a Resource>, there: &
     }
     steps.extend(wanted.into_values().map(Step::Create));
     steps
+}
+
+fn is_given_away(service: &Value) -> bool {
+    service["spec"]["group"] == GIVES_WAY && service["spec"]["service"].is_object()
 }
 
 #[cfg(test)]
@@ -159,5 +177,19 @@ mod tests {
         let steps = steps(served(), &made);
         assert!(matches!(&steps[0], Step::Change(name, spec) if name == "v1.apps" && spec["versionPriority"] == 15));
         assert_eq!(steps[1..], [Step::Delete("v1.gone.example".to_owned())]);
+    }
+
+    #[test]
+    fn a_server_for_metrics_is_left_in_its_place() {
+        let mut made = created(&steps(served(), &[]));
+        let change = |made: &mut Vec<Value>, name: &str, service: Value| {
+            let found = made.iter_mut().find(|service| service["metadata"]["name"] == name);
+            found.unwrap()["spec"]["service"] = service;
+        };
+        let service = json!({"namespace": "kube-system", "name": "metrics-server", "port": 443});
+        change(&mut made, "v1beta1.metrics.k8s.io", service.clone());
+        assert_eq!(steps(served(), &made), []);
+        change(&mut made, "v1.apps", service);
+        assert!(matches!(&*steps(served(), &made), [Step::Change(name, _)] if name == "v1.apps"));
     }
 }

@@ -5,10 +5,12 @@
 #![recursion_limit = "256"]
 
 mod access;
+mod aggregation;
 mod audit;
 mod conversion;
 mod custom;
 mod encryption;
+mod extension;
 mod fairness;
 mod hook;
 mod kms;
@@ -19,6 +21,7 @@ mod oidc;
 mod plugins;
 mod pod_security;
 mod policies;
+mod proxies;
 mod quota;
 mod streams;
 mod versions;

@@ -21,7 +21,7 @@ use tunnel::frame::{Codec, ERROR, Frame, STDIN, STDOUT};
 use crate::world::World;
 
 /// A TLS connection with a client certificate, HTTP/1.1 only.
-async fn connect(world: &World, address: std::net::SocketAddr, client: &ClientCert) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(world: &World, address: std::net::SocketAddr, client: &ClientCert) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(world.server.pki().ca().pem().as_bytes()).unwrap())

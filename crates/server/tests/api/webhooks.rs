@@ -332,7 +332,7 @@ async fn a_service_is_reached_by_its_endpoints() {
 }
 
 /// An address of this machine: one of loopback can't be an endpoint's. Nothing is sent to find it.
-fn own_address() -> std::net::IpAddr {
+pub(crate) fn own_address() -> std::net::IpAddr {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     let routed = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
     routed

@@ -6,7 +6,7 @@
 mod html;
 pub(crate) mod place;
 pub(crate) mod stream;
-mod transport;
+pub(crate) mod transport;
 
 use http::header::{HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode, Uri};

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -12,6 +12,7 @@ use meta::Status;
 
 use super::place::{Place, Way};
 use super::{Answer, Call, html, stream, unreachable};
+use crate::core::Core;
 use crate::http::Body;
 use crate::http::body::Incoming;
 use crate::rest::answer;
@@ -41,7 +42,7 @@ pub(super) async fn pass(call: &Call, place: &Place, uri: &str) -> Result<Answer
     });
     let mut request = Request::builder().method(call.method.clone());
     if let Some(headers) = request.headers_mut() {
-        *headers = onward(call);
+        *headers = onward(&call.headers, &call.uri);
     }
     if let Way::Kubelet(node) = &place.way {
         if upgrade.is_some() {
@@ -70,7 +71,8 @@ pub(super) async fn pass(call: &Call, place: &Place, uri: &str) -> Result<Answer
     });
     let mut answer = sender.send_request(request).await.map_err(unreachable)?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return upgraded(call, &mut answer);
+        let client = call.extensions.lock().remove::<OnUpgrade>();
+        return join(client, &mut answer, &call.core).map(Answer::Raw);
     }
     Ok(Answer::Raw(backward(call, answer, place).await?))
 }
@@ -96,7 +98,8 @@ async fn kubelet(
     Ok(Answer::Raw(Response::from_parts(parts, Body::foreign(body))))
 }
 
-fn is_upgrade(headers: &HeaderMap) -> bool {
+/// Whether a request asks for another protocol on its connection.
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let words = headers.get_all(header::CONNECTION).into_iter();
     words
         .filter_map(|value| value.to_str().ok())
@@ -105,8 +108,8 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// The headers that go along: what proves who the client is to us is not for others.
-fn onward(call: &Call) -> HeaderMap {
-    let mut headers = call.headers.clone();
+pub(crate) fn onward(came: &HeaderMap, uri: &Uri) -> HeaderMap {
+    let mut headers = came.clone();
     strip(&mut headers);
     headers.remove(header::AUTHORIZATION);
     headers.remove(header::HOST);
@@ -119,8 +122,8 @@ fn onward(call: &Call) -> HeaderMap {
         headers.remove(name);
     }
     for (name, value) in [
-        ("x-forwarded-uri", call.uri.path()),
-        ("x-forwarded-host", host_of(call)),
+        ("x-forwarded-uri", uri.path()),
+        ("x-forwarded-host", host_of(came, uri)),
         ("x-forwarded-proto", "https"),
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -130,12 +133,13 @@ fn onward(call: &Call) -> HeaderMap {
     headers
 }
 
-fn host_of(call: &Call) -> &str {
-    let host = call.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    host.or_else(|| call.uri.host()).unwrap_or_default()
+fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> &'a str {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    host.or_else(|| uri.host()).unwrap_or_default()
 }
 
-fn strip(headers: &mut HeaderMap) {
+/// Removes what is about the connection and not about the request or the answer.
+pub(crate) fn strip(headers: &mut HeaderMap) {
     let named: Vec<String> = headers
         .get_all(header::CONNECTION)
         .into_iter()
@@ -217,13 +221,15 @@ fn led_to(to: &str, place: &Place, before: &str) -> Option<String> {
     is_rooted.then(|| format!("{before}{path}"))
 }
 
-/// Joins both connections when the proxied server has switched protocols.
-fn upgraded(call: &Call, answer: &mut Response<hyper::body::Incoming>) -> Result<Answer, Status> {
-    let Some(client) = call.extensions.lock().remove::<OnUpgrade>() else {
-        return Err(Status::bad_request("Upgrade request required"));
-    };
+/// Joins both connections when the proxied server has switched protocols; the answer to the client.
+pub(crate) fn join(
+    client: Option<OnUpgrade>,
+    answer: &mut Response<hyper::body::Incoming>,
+    core: &Core,
+) -> Result<Response<Body>, Status> {
+    let client = client.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
     let server = hyper::upgrade::on(&mut *answer);
-    let stopping = call.core.stopping.clone();
+    let stopping = core.stopping.clone();
     tokio::spawn(async move {
         let (Ok(client), Ok(server)) = tokio::join!(client, server) else {
             return tracing::debug!("one side of a proxied connection went away");
@@ -237,7 +243,7 @@ fn upgraded(call: &Call, answer: &mut Response<hyper::body::Incoming>) -> Result
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();
-    Ok(Answer::Raw(response))
+    Ok(response)
 }
 
 #[cfg(test)]
