@@ -169,6 +169,9 @@ pub struct SettingsArgs {
     /// The audit log.
     #[command(flatten)]
     pub audit: crate::audit::AuditArgs,
+    /// Where objects are kept.
+    #[command(flatten)]
+    pub store: crate::store::StoreArgs,
     /// Versions and resources to serve beside those of the defaults, or not: api/all, api/beta, GROUP/VERSION or
     /// GROUP/VERSION/RESOURCE, each with =true or =false; an empty text for the defaults.
     #[arg(long, value_name = "KEY=BOOL,...", value_delimiter = ',')]

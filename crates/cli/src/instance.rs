@@ -25,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 use crate::args::SettingsArgs;
 use crate::audit::AuditFiles;
 use crate::process::Role;
+use crate::store::EtcdPlace;
 
 /// Where all instances of this machine say that they are there, so that a clash can be named.
 const DIRECTORY: &str = "/run/gantry";
@@ -85,6 +86,9 @@ pub struct Settings {
     /// What is served beside the defaults, or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runtime_config: Vec<String>,
+    /// The etcd that objects are kept in; none where they are in the instance's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdPlace>,
 }
 
 fn one() -> u8 {
@@ -198,6 +202,7 @@ impl Instance {
         }
         settings.take_admission(given)?;
         settings.audit = AuditFiles::of(settings.audit.take(), &given.audit)?;
+        settings.etcd = EtcdPlace::of(settings.etcd.take(), &given.store, stored.is_some())?;
         if let Some(listen) = given.listen {
             settings.listen = listen;
             if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
@@ -345,6 +350,7 @@ impl Settings {
             admission_file: None,
             audit: None,
             runtime_config: Vec::new(),
+            etcd: None,
         }
     }
 

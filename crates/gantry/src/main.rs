@@ -3,6 +3,7 @@
 mod node;
 mod registry;
 mod server;
+mod store;
 mod supervise;
 
 use std::io::IsTerminal as _;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use secrecy::SecretString;
 
 use crate::admission::AdmissionSettings;
 use crate::audit::AuditSettings;
@@ -37,6 +38,10 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Which versions and resources are served beside, or instead of, those that are by default.
     pub runtime: RuntimeConfig,
+    /// Whether other servers may have the same store.
+    pub shared_store: bool,
+    /// What the cluster's keys are encrypted with in a shared store; without it they aren't there.
+    pub keys_secret: Option<SecretString>,
 }
 
 impl Config {
@@ -56,6 +61,8 @@ impl Config {
             admission: AdmissionSettings::default(),
             audit: AuditSettings::default(),
             runtime: RuntimeConfig::default(),
+            shared_store: false,
+            keys_secret: None,
         }
     }
 

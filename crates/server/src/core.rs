@@ -20,7 +20,7 @@ use crate::authz::{self, Attributes, Decision, Policy, node};
 use crate::changes::Changes;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::pki::Pki;
+use crate::pki::{self, Pki};
 use crate::{Config, Error};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -55,6 +55,9 @@ impl Core {
     pub(crate) async fn open(config: Config, store: Arc<dyn Store>) -> Result<Core, Error> {
         let admission = Chain::builtin(&config.admission)?;
         let audit = crate::audit::Audit::open(&config.audit)?;
+        if config.shared_store {
+            pki::share(&config, &*store).await?;
+        }
         let pki = Pki::open(&config)?;
         let hub = Hub::start(Arc::clone(&store)).await?;
         let kinds = Kinds::open(Catalog::builtin(), &config.runtime, &hub).await?;

@@ -13,7 +13,7 @@ use crate::http::body::incoming;
 use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
-use crate::{Config, Error, User, admission, bootstrap, extensions, fairness, kubeconfig, pki, registration};
+use crate::{Config, Error, User, admission, bootstrap, extensions, fairness, kubeconfig, peers, pki, registration};
 
 /// A running API server. Clones are the same server.
 #[derive(Clone)]
@@ -38,6 +38,9 @@ impl Server {
         fairness::follow(&core).await?;
         tokio::spawn(Arc::clone(&core).follow_policy());
         admission::follow(&core);
+        if core.config.shared_store {
+            peers::start(&core).await?;
+        }
         if let Some(audit) = core.audit.clone() {
             let core = Arc::clone(&core);
             tokio::spawn(async move { audit.run(&core).await });

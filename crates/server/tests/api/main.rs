@@ -17,6 +17,7 @@ mod plugins;
 mod pod_security;
 mod policies;
 mod quota;
+mod several;
 mod streams;
 mod versions;
 mod watching;

@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 /// A server with its data directory.
 pub(crate) struct World {
     pub(crate) server: Server,
+    store: Arc<dyn store::Store>,
     _dir: tempfile::TempDir,
 }
 
@@ -48,11 +49,28 @@ impl World {
 
     pub(crate) async fn try_configured(change: impl FnOnce(&mut Config)) -> Result<World, server::Error> {
         let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn store::Store> = Embedded::open(&dir.path().join("store"), Options::default()).unwrap();
+        let store = Embedded::open(&dir.path().join("store"), Options::default()).unwrap();
+        World::on(store, dir, change).await
+    }
+
+    /// One more server on the same store.
+    pub(crate) async fn beside(&self, change: impl FnOnce(&mut Config)) -> Result<World, server::Error> {
+        World::on(Arc::clone(&self.store), tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn on(
+        store: Arc<dyn store::Store>,
+        dir: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<World, server::Error> {
         let mut config = Config::new(dir.path());
         change(&mut config);
-        let server = Server::start(config, store).await?;
-        Ok(World { server, _dir: dir })
+        let server = Server::start(config, Arc::clone(&store)).await?;
+        Ok(World {
+            server,
+            store,
+            _dir: dir,
+        })
     }
 
     pub(crate) fn client(&self, user: User) -> kube::Client {
