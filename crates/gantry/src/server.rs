@@ -1,6 +1,5 @@
 //! `gantry server`: store, API, controllers and scheduler in one process.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;

@@ -103,7 +103,7 @@ fn told(status: &Status) -> String {
     let mut cause = status.source();
     while let Some(error) = cause {
         let more = error.to_string();
-        if !text.contains(&more) {
+        if !text.contains(&more) && more != "transport error" {
             text = format!("{text}: {more}");
         }
         cause = error.source();
