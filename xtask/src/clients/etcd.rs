@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::case::Tally;
@@ -114,8 +113,6 @@ fn play(house: &House, etcd: &mut Etcd, second: &mut Second, kubectl: &Kubectl) 
     }
     let listed = two.run("get configmaps -o name")?;
     ensure!(listed.matches("configmap/m").count() == 20, "{listed}");
-    let endpoints = one.run("get endpoints kubernetes -o jsonpath={.subsets[*].addresses[*].ip}")?;
-    println!("        the kubernetes Service leads to {endpoints:?}");
     // One scheduler and one set of controllers, wherever they run.
     two.run("create deployment web --image=gantry.local/hello:latest --replicas=2")?;
     for lease in ["kube-scheduler", "kube-controller-manager"] {
@@ -369,24 +366,17 @@ impl Drop for Second {
     }
 }
 
-/// An authority, and a certificate of it for etcd and one for who uses it.
+/// An authority, and a certificate of it for etcd and one for who uses it; etcd asks itself by its own one too.
+const CERTIFICATES: &str = "set -e
+new() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $1.key -subj /CN=$1 \"${@:2}\"; }
+printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n' > usage
+new ca -x509 -days 2 -out ca.pem
+for name in server client; do
+    new $name -out $name.csr
+    openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile usage -out $name.pem
+done";
+
 fn certificates(dir: &Path) -> anyhow::Result<()> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate()?;
-    fs::write(dir.join("ca.pem"), params.self_signed(&key)?.pem())?;
-    let authority = Issuer::new(params, key);
-    // etcd asks itself by its own certificate too.
-    let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    for name in ["server", "client"] {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
-        params.extended_key_usages = usages.to_vec();
-        let key = KeyPair::generate()?;
-        fs::write(
-            dir.join(format!("{name}.pem")),
-            params.signed_by(&key, &authority)?.pem(),
-        )?;
-        fs::write(dir.join(format!("{name}.key")), key.serialize_pem())?;
-    }
-    Ok(())
+    tools::program("openssl", "openssl")?;
+    tools::run(Command::new("bash").args(["-c", CERTIFICATES]).current_dir(dir))
 }
