@@ -1,5 +1,6 @@
 //! `gantry server`: store, API, controllers and scheduler in one process.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -151,7 +152,9 @@ fn start_parts(
             tokio::spawn(scheduler::run(scheduler, cancel.clone())),
         ];
     }
-    let identity = format!("{}_{}", settings.node_name, instance.id());
+    // The same after a restart, and another one on a copy of this machine.
+    let address = SocketAddr::new(settings.advertise_address, settings.listen.port());
+    let identity = format!("{}_{address}_{}", settings.node_name, instance.id());
     let (name, cancelled) = (identity.clone(), cancel.clone());
     let controlling = async move {
         let client = clients(controllers::SHARED_IDENTITY);

@@ -136,6 +136,13 @@ fn play(house: &House, etcd: &mut Etcd, second: &mut Second, kubectl: &Kubectl) 
     etcd.spawn()?;
     until(|| one.run("create configmap after"))?;
     two.run("get configmap m0 meanwhile after")?;
+    // It is silent for a while: what was asked meanwhile is answered, and nothing stays stuck.
+    etcd.signal(Signal::STOP)?;
+    let unanswered = two.run("create configmap perhaps");
+    etcd.signal(Signal::CONT)?;
+    ensure!(unanswered.is_err(), "a write without an answer");
+    until(|| two.run("create configmap again"))?;
+    one.run("get configmap again")?;
     two.run("scale deployment web --replicas=3")?;
     one.run("rollout status deployment/web --timeout=60s")?;
     // Without the first one, the second does everything.
@@ -263,6 +270,12 @@ impl Etcd {
             child.wait()?;
         }
         Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = self.child.as_ref().map(Child::id).context("etcd doesn't run")?;
+        let pid = Pid::from_raw(i32::try_from(id)?).context("etcd has no number")?;
+        kill_process(pid, signal).context("a signal to etcd")
     }
 
     fn url(&self) -> String {

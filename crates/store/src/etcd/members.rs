@@ -21,7 +21,7 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// A call that takes longer is given up; etcd itself gives up after seven seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
-/// etcd ends connections that ask more often than every five seconds.
+/// etcd ends connections that ask more often than every five seconds, or while nothing is under way; the watch always is.
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(5);
 /// Room for answers that nobody has read yet; a watch that is read slowly must not keep other calls waiting.
@@ -154,7 +154,6 @@ impl Member {
             .tcp_nodelay(true)
             .http2_keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
-            .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
         if url.starts_with("https://") {
