@@ -9,6 +9,7 @@ mod feed;
 mod keeper;
 mod leases;
 mod members;
+mod newest;
 mod prefix;
 mod proto;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use self::failure::Failure;
 use self::feed::EtcdFeed;
 use self::leases::Leases;
 use self::members::Members;
+use self::newest::Newest;
 use self::prefix::{Prefix, next_after, number, revision};
 use self::proto::{
     CompactionRequest, CompactionResponse, Compare, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest,
@@ -80,6 +82,7 @@ struct Inner {
     members: Members,
     prefix: Prefix,
     leases: Leases,
+    newest: Newest,
     /// The newest revision that etcd has told of.
     seen: AtomicU64,
 }
@@ -91,6 +94,7 @@ impl Etcd {
             members: Members::new(&options)?,
             prefix: Prefix::new(&options.prefix),
             leases: Leases::default(),
+            newest: Newest::default(),
             seen: AtomicU64::default(),
         });
         inner.revision().await?;
@@ -162,15 +166,21 @@ impl Inner {
         revision
     }
 
-    /// Any linearizable read tells it; this one finds nothing.
     async fn revision(&self) -> Result<Revision, Error> {
+        let newest = self.newest.ask(self.read_newest()).await;
+        newest.map_err(|failure| failure.error(None))
+    }
+
+    /// Any linearizable read tells it; this one finds nothing.
+    async fn read_newest(&self) -> Result<Revision, Failure> {
         let (key, _) = self.prefix.watched(false);
         let request = RangeRequest {
             key,
             count_only: true,
             ..RangeRequest::default()
         };
-        Ok(of(self.range(request).await?.header.as_ref()))
+        let answer = self.members.repeat::<_, RangeResponse>(RANGE, request).await?;
+        Ok(self.saw(answer.header.as_ref()))
     }
 
     /// Whether a revision can be read.
@@ -322,16 +332,8 @@ impl Inner {
             return self.oldest().await;
         }
         if failure.is_future() {
-            let (key, _) = self.prefix.watched(false);
-            let request = RangeRequest {
-                key,
-                count_only: true,
-                ..RangeRequest::default()
-            };
-            return match self.members.repeat::<_, RangeResponse>(RANGE, request).await {
-                Ok(answer) => Error::Future {
-                    newest: self.saw(answer.header.as_ref()),
-                },
+            return match self.read_newest().await {
+                Ok(newest) => Error::Future { newest },
                 Err(failure) => failure.error(None),
             };
         }

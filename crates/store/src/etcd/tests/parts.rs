@@ -1,6 +1,7 @@
 //! What can be said without an etcd.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use meta::Revision;
@@ -12,6 +13,7 @@ use crate::etcd::batches::batches;
 use crate::etcd::failure::Failure;
 use crate::etcd::feed::Means;
 use crate::etcd::leases::{Lease, seconds};
+use crate::etcd::newest::Newest;
 use crate::etcd::prefix::Prefix;
 use crate::etcd::proto::{self, Compare, CompareTarget, EventType, KeyValue};
 use crate::{Change, Error};
@@ -185,4 +187,25 @@ fn an_absent_key_is_compared_with_zero() {
         mod_revision: Some(0),
     };
     assert_eq!(compare.encode_to_vec(), [0x10, 2, 0x1a, 2, b'/', b'a', 0x30, 0]);
+}
+
+#[tokio::test]
+async fn one_read_is_for_all_who_asked_before_it() {
+    let (newest, reads) = (Newest::default(), AtomicU64::new(0));
+    let read = || async {
+        let number = reads.fetch_add(1, Ordering::SeqCst) + 1;
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        if number == 3 {
+            return Err(Failure::Lost("silence".to_owned()));
+        }
+        Ok(Revision(number))
+    };
+    // The first one's read has begun before the others ask, so they need another one, and no more than that.
+    let all = futures::future::join_all((0..10).map(|_| newest.ask(read()))).await;
+    assert_eq!(all[0], Ok(Revision(1)));
+    assert!(all[1..].iter().all(|answer| *answer == Ok(Revision(2))), "{all:?}");
+    assert!(newest.ask(read()).await.is_err(), "an old answer is none");
+    assert_eq!(newest.ask(read()).await, Ok(Revision(4)));
 }
