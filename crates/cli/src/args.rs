@@ -178,6 +178,9 @@ pub struct SettingsArgs {
     /// Front proxies.
     #[command(flatten)]
     pub front_proxy: crate::front_proxy::FrontProxyArgs,
+    /// Where objects are kept.
+    #[command(flatten)]
+    pub store: crate::store::StoreArgs,
     /// Versions and resources to serve beside those of the defaults, or not: api/all, api/beta, GROUP/VERSION or
     /// GROUP/VERSION/RESOURCE, each with =true or =false; an empty text for the defaults.
     #[arg(long, value_name = "KEY=BOOL,...", value_delimiter = ',')]

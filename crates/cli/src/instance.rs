@@ -28,6 +28,7 @@ use crate::authentication::Authentication;
 use crate::encryption::EncryptionFile;
 use crate::front_proxy::FrontProxies;
 use crate::process::Role;
+use crate::store::EtcdPlace;
 
 /// Where all instances of this machine say that they are there, so that a clash can be named.
 const DIRECTORY: &str = "/run/gantry";
@@ -97,6 +98,9 @@ pub struct Settings {
     /// What is served beside the defaults, or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runtime_config: Vec<String>,
+    /// The etcd that objects are kept in; none where they are in the instance's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdPlace>,
 }
 
 fn one() -> u8 {
@@ -218,6 +222,7 @@ impl Instance {
             Authentication::of(std::mem::take(&mut settings.authentication), &given.authentication)?;
         settings.encryption = EncryptionFile::of(std::mem::take(&mut settings.encryption), &given.encryption)?;
         settings.front_proxies = FrontProxies::of(settings.front_proxies.take(), &given.front_proxy)?;
+        settings.etcd = EtcdPlace::of(settings.etcd.take(), &given.store, stored.is_some())?;
         if let Some(listen) = given.listen {
             settings.listen = listen;
             if given.advertise_address.is_none() && !listen.ip().is_unspecified() {
@@ -368,6 +373,7 @@ impl Settings {
             encryption: EncryptionFile::default(),
             front_proxies: None,
             runtime_config: Vec::new(),
+            etcd: None,
         }
     }
 

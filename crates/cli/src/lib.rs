@@ -22,6 +22,7 @@ pub mod preflight;
 pub mod process;
 pub mod progress;
 pub mod status;
+pub mod store;
 pub mod token;
 pub mod up;
 pub mod wait;

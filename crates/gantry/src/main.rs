@@ -4,6 +4,7 @@ mod footprint;
 mod node;
 mod registry;
 mod server;
+mod store;
 mod supervise;
 
 use std::io::IsTerminal as _;

@@ -1,6 +1,6 @@
 //! `gantry server`: store, API, controllers and scheduler in one process.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,11 +15,11 @@ use server::{
     AuditPolicy, AuditSettings, AuthenticationSettings, Config, EncryptionSettings, LogSettings, OidcSettings,
     RequestHeaderSettings, RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
 };
-use store::Store;
-use store::embedded::{Embedded, Options};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::store::Opened;
 
 /// The size of one node's part of the pod addresses: 254 pods.
 const NODE_MASK: u8 = 24;
@@ -45,17 +45,13 @@ async fn serve(instance: &Instance, settings: &Settings, cancel: CancellationTok
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("listening on {}", settings.listen))?;
-    let store_dir = dir.join("store");
-    let store = tokio::task::spawn_blocking(move || Embedded::open(&store_dir, Options::default())).await?;
-    let store = store.with_context(|| format!("opening the store in {}", dir.join("store").display()))?;
+    let store = Opened::open(&dir.join("store"), settings.etcd.as_ref()).await?;
     let config = config(instance, settings)?;
-    let server = Server::start(config, store.clone() as Arc<dyn Store>)
-        .await
-        .context("the server")?;
+    let server = Server::start(config, store.store()).await.context("the server")?;
     write_credentials(instance, settings, &server)?;
     crate::registry::mount(instance, &settings.node_name, &server)?;
     let serving = tokio::spawn(server.serve(listener));
-    let parts = start_parts(settings, &server, &cancel);
+    let parts = start_parts(instance, settings, &server, &cancel);
     instance.set_ready(Role::Server)?;
     crate::footprint::settle_later();
     tracing::info!(endpoint = settings.local_endpoint(), "ready");
@@ -76,6 +72,11 @@ fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
     config.service_cidr = settings.service_cidr.into();
     config.pod_cidr = Some(settings.pod_cidr.into());
     config.names = vec![settings.node_name.clone(), node::REGISTRY.to_owned()];
+    config.shared_store = settings.etcd.is_some();
+    if let Some(file) = settings.etcd.as_ref().and_then(|etcd| etcd.secret.as_ref()) {
+        let secret = std::fs::read_to_string(file).with_context(|| format!("--store-secret {}", file.display()))?;
+        config.keys_secret = Some(secret.trim().into());
+    }
     config.admission.enable = settings.enable_admission.clone();
     config.admission.disable = settings.disable_admission.clone();
     let runtime = settings.runtime_config.iter().map(String::as_str);
@@ -171,8 +172,13 @@ fn write_credentials(instance: &Instance, settings: &Settings, server: &Server) 
     Ok(())
 }
 
-/// Controllers and scheduler, each under an identity of its own.
-fn start_parts(settings: &Settings, server: &Server, cancel: &CancellationToken) -> Vec<JoinHandle<()>> {
+/// Controllers and scheduler, each under an identity of its own. Of several servers on one etcd, one at a time runs them.
+fn start_parts(
+    instance: &Instance,
+    settings: &Settings,
+    server: &Server,
+    cancel: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
     let ca = server.pki().ca();
     let config = controllers::Config {
         root_ca: ca.pem().to_owned(),
@@ -187,10 +193,28 @@ fn start_parts(settings: &Settings, server: &Server, cancel: &CancellationToken)
     let scheduler = client::in_process(server.service(User::new("system:kube-scheduler", &[AUTHENTICATED])));
     let own = server.clone();
     let clients = move |name: &str| client::in_process(own.service(user(name)));
-    vec![
-        tokio::spawn(controllers::run(clients, config, cancel.clone())),
-        tokio::spawn(scheduler::run(scheduler, cancel.clone())),
-    ]
+    if settings.etcd.is_none() {
+        // Nobody else can have this store.
+        return vec![
+            tokio::spawn(controllers::run(clients, config, cancel.clone())),
+            tokio::spawn(scheduler::run(scheduler, cancel.clone())),
+        ];
+    }
+    // The same after a restart, and another one on a copy of this machine.
+    let address = SocketAddr::new(settings.advertise_address, settings.listen.port());
+    let identity = format!("{}_{address}_{}", settings.node_name, instance.id());
+    let (name, cancelled) = (identity.clone(), cancel.clone());
+    let controlling = async move {
+        let client = clients(controllers::SHARED_IDENTITY);
+        let run = |cancel| controllers::run(&clients, config.clone(), cancel);
+        client::lead(client, "kube-controller-manager", &name, cancelled, run).await;
+    };
+    let cancelled = cancel.clone();
+    let scheduling = async move {
+        let run = |cancel| scheduler::run(scheduler.clone(), cancel);
+        client::lead(scheduler.clone(), "kube-scheduler", &identity, cancelled, run).await;
+    };
+    vec![tokio::spawn(controlling), tokio::spawn(scheduling)]
 }
 
 /// Most controllers are service accounts, as Kubernetes' bootstrap policy knows them.

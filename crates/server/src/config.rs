@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use secrecy::SecretString;
 
 use crate::admission::AdmissionSettings;
 use crate::audit::AuditSettings;
@@ -45,6 +46,10 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// The proxies that may say in headers who asks; none when there is none.
     pub request_header: Option<RequestHeaderSettings>,
+    /// Whether other servers may have the same store.
+    pub shared_store: bool,
+    /// What the cluster's keys are encrypted with in a shared store; without it they aren't there.
+    pub keys_secret: Option<SecretString>,
 }
 
 impl Config {
@@ -67,6 +72,8 @@ impl Config {
             encryption: None,
             runtime: RuntimeConfig::default(),
             request_header: None,
+            shared_store: false,
+            keys_secret: None,
         }
     }
 

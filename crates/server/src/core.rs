@@ -22,7 +22,7 @@ use crate::changes::Changes;
 use crate::encryption::EncryptedStore;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::pki::Pki;
+use crate::pki::{self, Pki};
 use crate::{Config, Error};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -63,6 +63,9 @@ impl Core {
     pub(crate) async fn open(config: Config, store: Arc<dyn Store>) -> Result<Core, Error> {
         let admission = Chain::builtin(&config.admission)?;
         let audit = crate::audit::Audit::open(&config.audit)?;
+        if config.shared_store {
+            pki::share(&config, &*store).await?;
+        }
         let pki = Pki::open(&config)?;
         let others = Others::open(config.authentication.as_ref(), &issuer(&config))?;
         let at_rest = Arc::new(EncryptedStore::open(store, config.encryption.as_ref()).await?);

@@ -30,6 +30,7 @@ pub mod kubeconfig;
 mod metrics;
 mod mounted;
 mod object;
+mod peers;
 pub mod pki;
 mod registration;
 mod rest;

@@ -14,8 +14,8 @@ use crate::http::listen::{self, PeerCertificate};
 use crate::pki::Pki;
 use crate::service::Service;
 use crate::{
-    Config, Error, User, admission, aggregation, authn, bootstrap, encryption, extensions, fairness, kubeconfig, pki,
-    registration,
+    Config, Error, User, admission, aggregation, authn, bootstrap, encryption, extensions, fairness, kubeconfig, peers,
+    pki, registration,
 };
 
 /// A running API server. Clones are the same server.
@@ -48,6 +48,9 @@ impl Server {
         admission::follow(&core);
         encryption::follow(&core);
         authn::follow(&core);
+        if core.config.shared_store {
+            peers::start(&core).await?;
+        }
         if let Some(audit) = core.audit.clone() {
             let core = Arc::clone(&core);
             tokio::spawn(async move { audit.run(&core).await });

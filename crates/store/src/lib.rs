@@ -7,6 +7,7 @@
 
 pub mod embedded;
 mod error;
+pub mod etcd;
 mod feed;
 mod key;
 mod read;
@@ -19,6 +20,7 @@ use meta::Revision;
 
 pub use embedded::Embedded;
 pub use error::Error;
+pub use etcd::Etcd;
 pub use feed::{Batch, Change, Event, Feed};
 pub use key::Key;
 pub use read::{Got, Page, Range, Record};

@@ -9,6 +9,7 @@ mod case;
 mod chores;
 mod connections;
 mod deletion;
+mod etcd;
 mod everyday;
 mod guestbook;
 mod host;
@@ -37,6 +38,9 @@ pub(crate) struct Arguments {
     /// The gantry program; built in release mode when it isn't given.
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
+    /// The etcd that servers have together; Debian's when it isn't given.
+    #[arg(long, value_name = "PATH")]
+    etcd: Option<PathBuf>,
     /// Only cases whose name contains one of these.
     #[arg(value_name = "NAME")]
     only: Vec<String>,
@@ -82,6 +86,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     if cases().any(|case| tally.wants(case.name)) || libraries::wanted(&tally) || tally.wants(traces::NAME) {
         with_house(&bin, &target, root, &mut tally)?;
+    }
+    if etcd::wanted(&tally) {
+        etcd::run(&bin, arguments.etcd.as_deref(), &target, root, &mut tally)?;
     }
     chores::run(arguments.oracles, &mut tally);
     if tally.known > 0 {

@@ -52,31 +52,35 @@ fn venv_of(venv: &Path) -> anyhow::Result<()> {
 
 /// A static busybox, taken out of the distribution's package; nothing is installed.
 pub(crate) fn busybox(target: &Path) -> anyhow::Result<PathBuf> {
-    let dir = target.join("busybox");
-    for place in ["bin/busybox", "usr/bin/busybox"] {
-        if dir.join(place).exists() {
-            return Ok(dir.join(place));
-        }
+    taken_out("busybox", "busybox-static", target)
+}
+
+/// An etcd, taken out of the distribution's package: installed, it would be started as a service.
+pub(crate) fn etcd(target: &Path) -> anyhow::Result<PathBuf> {
+    taken_out("etcd", "etcd-server", target)
+}
+
+/// A program out of one of the distribution's packages.
+fn taken_out(name: &str, package: &str, target: &Path) -> anyhow::Result<PathBuf> {
+    let dir = target.join(name);
+    let places = ["bin", "usr/bin"].map(|place| dir.join(place).join(name));
+    if let Some(place) = places.iter().find(|place| place.exists()) {
+        return Ok(place.clone());
     }
     std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-    if run(Command::new("apt-get")
-        .args(["download", "busybox-static"])
-        .current_dir(&dir))
-    .is_err()
-    {
+    let download = || {
+        let mut command = Command::new("apt-get");
+        command.args(["download", package]).current_dir(&dir);
+        command
+    };
+    if run(&mut download()).is_err() {
         run(Command::new("apt-get").args(["update", "-qq"]))?;
-        run(Command::new("apt-get")
-            .args(["download", "busybox-static"])
-            .current_dir(&dir))?;
+        run(&mut download())?;
     }
-    run(Command::new("sh")
-        .args(["-c", "dpkg-deb --extract busybox-static_*.deb ."])
-        .current_dir(&dir))?;
-    let places = ["bin/busybox", "usr/bin/busybox"].map(|place| dir.join(place));
-    places
-        .into_iter()
-        .find(|place| place.exists())
-        .context("no busybox in the package busybox-static")
+    let extract = format!("dpkg-deb --extract {package}_*.deb .");
+    run(Command::new("sh").args(["-c", &extract]).current_dir(&dir))?;
+    let found = places.into_iter().find(|place| place.exists());
+    found.with_context(|| format!("no {name} in the package {package}"))
 }
 
 /// Builds the product and answers where it lies.

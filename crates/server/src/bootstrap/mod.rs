@@ -4,6 +4,7 @@
 mod objects;
 mod trust;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -32,13 +33,23 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Error> {
     all.extend(fairness::objects::schemas());
     make(core, all).await?;
     trust::put_right(core).await?;
-    // A loopback address means nothing to pods, and Kubernetes' rules refuse it in an endpoint.
-    if !core.config.advertise_address.is_loopback() {
-        make(core, objects::endpoints(&core.config)).await?;
+    // Where others can be, they are asked for first.
+    if !core.config.shared_store {
+        endpoints(core, &[core.config.advertise_address], core.config.listen.port()).await?;
     }
     core.hub.fresh().await?;
     core.compile_policy();
     Ok(())
+}
+
+/// Has the `kubernetes` Service lead to these servers.
+pub(crate) async fn endpoints(core: &Arc<Core>, servers: &[IpAddr], port: u16) -> Result<(), Error> {
+    // A loopback address means nothing to pods, and Kubernetes' rules refuse it in an endpoint.
+    let servers: Vec<IpAddr> = servers.iter().copied().filter(|ip| !ip.is_loopback()).collect();
+    if servers.is_empty() {
+        return Ok(());
+    }
+    make(core, objects::endpoints(&servers, port)).await
 }
 
 async fn make(core: &Arc<Core>, all: Vec<Made>) -> Result<(), Error> {
@@ -70,10 +81,13 @@ async fn ensure(core: &Arc<Core>, made: &Made) -> Result<(), Error> {
         let mut object = made.object.clone();
         object["apiVersion"] = kind.api_version.clone().into();
         object["kind"] = kind.row.kind.to_string().into();
-        return match internal::send(core, Method::POST, &collection, "application/json", &object).await {
-            Err(status) if status.reason == "AlreadyExists" => Ok(()),
-            result => result.map_err(failed),
+        let Err(status) = internal::send(core, Method::POST, &collection, "application/json", &object).await else {
+            return Ok(());
         };
+        // Another server on the same store may have made it meanwhile, and have taken its address with it.
+        core.hub.fresh().await?;
+        let there = cache.get(&kind.key(Some(namespace), name)).is_some();
+        return if there { Ok(()) } else { Err(failed(status)) };
     };
     let current = kind.tree(version.bytes(), version.revision()).map_err(failed)?;
     let Some(patch) = missing(&current, &made.object) else {

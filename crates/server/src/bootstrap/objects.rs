@@ -104,17 +104,22 @@ fn dns(ip: IpAddr) -> Made {
     }
 }
 
-/// Where the `kubernetes` Service leads.
-pub(super) fn endpoints(config: &Config) -> Vec<Made> {
-    let (ip, port) = (config.advertise_address, config.listen.port());
-    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+/// Where the `kubernetes` Service leads: to all of the servers, which have one port.
+pub(super) fn endpoints(servers: &[IpAddr], port: u16) -> Vec<Made> {
+    let family = if servers.iter().all(IpAddr::is_ipv4) {
+        "IPv4"
+    } else {
+        "IPv6"
+    };
     let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    let addresses: Vec<_> = servers.iter().map(|ip| json!({"ip": ip.to_string()})).collect();
+    let ready = |ip: &IpAddr| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}});
     let endpoints = json!({
         "metadata": {
             "name": "kubernetes", "namespace": "default",
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
         },
-        "subsets": [{"addresses": [{"ip": ip.to_string()}], "ports": ports}],
+        "subsets": [{"addresses": addresses, "ports": ports}],
     });
     let slice = json!({
         "metadata": {
@@ -122,7 +127,7 @@ pub(super) fn endpoints(config: &Config) -> Vec<Made> {
             "labels": {"kubernetes.io/service-name": "kubernetes"},
         },
         "addressType": family,
-        "endpoints": [{"addresses": [ip.to_string()], "conditions": {"ready": true}}],
+        "endpoints": servers.iter().map(ready).collect::<Vec<_>>(),
         "ports": ports,
     });
     vec![

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::Credentials;
 use super::place::To;
-use super::tls::{self, Secure};
+use super::tls::{self, Secure, Trust};
 
 /// How long it may take, redirections and all.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// Trusts a bundle of PEM certificates; without one, those that the machine trusts.
     pub(crate) fn new(bundle: &[u8]) -> Result<Fetcher, String> {
-        let config = tls::config(bundle, &Credentials::default())?;
+        let config = tls::config(&Trust::Bundle(bundle), &Credentials::default())?;
         Ok(Fetcher { config })
     }
 

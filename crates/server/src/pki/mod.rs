@@ -7,13 +7,15 @@ mod ca;
 pub(crate) mod files;
 mod front_proxy;
 mod serving;
+mod shared;
 mod token_key;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use ca::{Ca, ClientCert};
 pub(crate) use front_proxy::{FrontProxy, NAME as FRONT_PROXY_NAME};
 pub(crate) use serving::Serving;
+pub(crate) use shared::share;
 pub(crate) use token_key::TokenKey;
 
 use crate::Config;
@@ -40,6 +42,24 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The store, which other servers have too, does not tell the cluster's keys.
+    #[error("the cluster's keys in the store")]
+    Store(#[source] store::Error),
+    /// What the store has in place of the keys is of another program.
+    #[error("the cluster's keys in the store can't be read: {0}")]
+    Unreadable(String),
+    /// This server has keys of another cluster than its store.
+    #[error("the keys in {} are not those of the cluster in the store: begin with an empty directory, or with the right keys", .0.display())]
+    Foreign(PathBuf),
+    /// The cluster in the store has keys that this server has no way to get.
+    #[error("the cluster in the store has keys already: give every server the same --store-secret, or copy them into {}", .0.display())]
+    Elsewhere(PathBuf),
+    /// The keys in the store are encrypted with another secret.
+    #[error("the secret does not open the cluster's keys in the store")]
+    WrongSecret,
+    /// A secret that can be guessed.
+    #[error("the secret for the cluster's keys has less than {} characters", shared::SHORTEST)]
+    ShortSecret,
     /// rustls does not accept the certificates.
     #[error("setting up TLS")]
     Tls(#[from] rustls::Error),

@@ -23,6 +23,7 @@ mod pod_security;
 mod policies;
 mod proxies;
 mod quota;
+mod several;
 mod streams;
 mod versions;
 mod watching;

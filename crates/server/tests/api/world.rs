@@ -60,6 +60,12 @@ impl World {
         World::on(self.dir, self.store, change).await
     }
 
+    /// One more server on the same store.
+    pub(crate) async fn beside(&self, change: impl FnOnce(&mut Config)) -> Result<World, server::Error> {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        World::on(dir, Arc::clone(&self.store), change).await
+    }
+
     async fn on(
         dir: Arc<tempfile::TempDir>,
         store: Arc<Embedded>,
