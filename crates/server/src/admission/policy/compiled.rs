@@ -75,7 +75,8 @@ impl Body {
         let spec = &policy["spec"];
         let params = spec.get("paramKind").filter(|kind| kind.is_object());
         let params = params.map(|kind| (text(kind, &["apiVersion"]).to_owned(), text(kind, &["kind"]).to_owned()));
-        let (variables, types) = variables(spec, params.is_some());
+        let variables = variables(spec, params.is_some());
+        let types: Vec<_> = variables.iter().map(of_type).collect();
         let declared = Declared {
             params: params.is_some(),
             authorizer: true,
@@ -143,7 +144,7 @@ impl Body {
 }
 
 /// Variables that can't be compiled are not there: whoever uses one can't be compiled either, and says so.
-fn variables(spec: &Value, params: bool) -> (Vec<(String, Expression)>, Vec<(String, Type)>) {
+fn variables(spec: &Value, params: bool) -> Vec<(String, Expression)> {
     let (mut variables, mut types) = (Vec::new(), Vec::new());
     for variable in spec["variables"].as_array().into_iter().flatten() {
         let declared = Declared {
@@ -154,11 +155,17 @@ fn variables(spec: &Value, params: bool) -> (Vec<(String, Expression)>, Vec<(Str
         };
         let name = text(variable, &["name"]).to_owned();
         if let Ok(expression) = Expression::compile(text(variable, &["expression"]), &declared) {
-            types.push((name.clone(), expression.output().clone()));
-            variables.push((name, expression));
+            let variable = (name, expression);
+            types.push(of_type(&variable));
+            variables.push(variable);
         }
     }
-    (variables, types)
+    variables
+}
+
+/// A variable's name and type.
+fn of_type((name, expression): &(String, Expression)) -> (String, Type) {
+    (name.clone(), expression.output().clone())
 }
 
 /// The value of an expression.

@@ -3,16 +3,19 @@
 //! Which rules a definition may have depends on the estimate, so that it must be that of Kubernetes: its costs of
 //! functions (`k8s.io/apiserver/pkg/cel/library`, `CostEstimator`) over those of the language (cel-go's `checker`).
 
+mod actual;
+mod functions;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::ast::{Expr, Fold, Kind, operator};
 use crate::check::{Checked, dotted, is_type};
 use crate::declare::Declaration;
-use crate::library::Overload;
 use crate::program::Environment;
 use crate::types::Type;
-use crate::value::Value;
+
+pub(crate) use actual::{actual, creation};
 
 const LIST: u64 = 10;
 const MAP: u64 = 30;
@@ -362,153 +365,6 @@ impl Coster<'_> {
         sum.plus(cost.unwrap_or(ONE))
     }
 
-    /// What a function costs beside its arguments, and how large its result is, where that is known.
-    #[allow(clippy::too_many_lines, reason = "a table")]
-    fn overload(
-        &mut self,
-        expr: &Expr,
-        function: &str,
-        member: bool,
-        overload: &Overload,
-        arguments: &[Expr],
-    ) -> (Estimate, Option<Estimate>) {
-        let sizes: Vec<Estimate> = arguments
-            .iter()
-            .map(|argument| self.size_or_unknown(argument))
-            .collect();
-        let first = sizes.first().copied().unwrap_or(UNKNOWN);
-        let second = sizes.get(1).copied();
-        let letters = |size: Estimate| size.scaled(LETTER);
-        let regex = |text: Estimate, pattern: Estimate| letters(text.plus(ONE)).times(pattern.scaled(REGEX));
-        match function {
-            "check" => return (Estimate::exactly(CHECK), None),
-            "fieldSelector" | "labelSelector" => {
-                let length = second.unwrap_or(UNKNOWN);
-                return (selector(length), None);
-            }
-            "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" | "includes" if member => {
-                let cost = match self.checked.type_of(&arguments[0]) {
-                    Type::List(of) => {
-                        let mut each = ONE;
-                        if matches!(**of, Type::String | Type::Bytes) {
-                            each = each.plus(letters(self.element_size(&arguments[0])));
-                        }
-                        first.times(each)
-                    }
-                    _ if function == "includes" => first,
-                    _ => letters(first),
-                };
-                return (cost, None);
-            }
-            "url" | "jsonpatch.escapeKey" | "lowerAscii" | "upperAscii" | "substring" | "trim" => {
-                return (letters(first), Some(first));
-            }
-            "replace" => return (first.scaled(2.0 * LETTER), Some(replaced(&sizes))),
-            "split" => {
-                let limit = arguments.get(2).and_then(|limit| match limit.kind {
-                    Kind::Literal(Value::Int(limit)) => u64::try_from(limit).ok(),
-                    _ => None,
-                });
-                let max = limit.unwrap_or(first.max);
-                return (first.scaled(2.0 * LETTER), Some(Estimate { min: 0, max }));
-            }
-            "join" => {
-                let mut size = first.times(self.element_size(&arguments[0]));
-                if let Some(separator) = second {
-                    size = size.plus(separator.times(Estimate {
-                        min: first.min.saturating_sub(1),
-                        max: first.max.saturating_sub(1),
-                    }));
-                }
-                return (letters(size), Some(size));
-            }
-            "find" | "findAll" => {
-                let found = Estimate { min: 0, max: first.max };
-                return (regex(first, second.unwrap_or(UNKNOWN)), Some(found));
-            }
-            "ip" if overload.id == "cidr_ip" => return (ONE, None),
-            "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver" => {
-                return (letters(first), None);
-            }
-            "ip.isCanonical" => return (first.scaled(2.0 * LETTER), None),
-            "containsIP" | "containsCIDR" => {
-                let bytes = Estimate { min: 4, max: 16 };
-                let mut cost = letters(bytes.plus(bytes));
-                if function == "containsCIDR" {
-                    cost = cost.plus(letters(bytes)).plus(ONE);
-                }
-                if overload.id.ends_with("_string") {
-                    cost = cost.plus(letters(second.unwrap_or(UNKNOWN)));
-                }
-                return (cost, None);
-            }
-            "sets.contains" | "sets.intersects" | "sets.equivalent" => {
-                let factor = if function == "sets.equivalent" { 2.0 } else { 1.0 };
-                let pairs = first.times(second.unwrap_or(UNKNOWN));
-                return (pairs.scaled(factor).plus(ONE), None);
-            }
-            "reverse" | "slice" | "flatten" | "distinct" | "sort" | "@sortByAssociatedKeys" | "lists.range" => {
-                return list_made(function, overload, arguments, &sizes);
-            }
-            "validate" => {
-                let text = second.unwrap_or(UNKNOWN);
-                return (letters(text).scaled(FORMAT_REGEX * REGEX), None);
-            }
-            _ => {}
-        }
-        match overload.id {
-            "format" => (letters(first), None),
-            "string_to_bytes" => {
-                let size = Estimate {
-                    min: first.min,
-                    max: first.max.saturating_mul(4),
-                };
-                (letters(first), Some(size))
-            }
-            "bytes_to_string" => {
-                let size = Estimate {
-                    min: first.min / 4,
-                    max: first.max,
-                };
-                (letters(first), Some(size))
-            }
-            "strings_quote" => {
-                let size = Estimate {
-                    min: first.min.saturating_add(2),
-                    max: first.max.saturating_mul(2).saturating_add(2),
-                };
-                (letters(first), Some(size))
-            }
-            "starts_with_string" | "ends_with_string" => (letters(second.unwrap_or(UNKNOWN)), None),
-            "in_list" => (second.unwrap_or(UNKNOWN), None),
-            "matches" => (regex(first, second.unwrap_or(UNKNOWN)), None),
-            "contains_string" => (letters(first).times(letters(second.unwrap_or(UNKNOWN))), None),
-            "add_string" | "add_bytes" | "add_list" => {
-                let size = first.plus(second.unwrap_or(UNKNOWN));
-                if let Some(entries) = Entries::or(self.entries_of(&arguments[0]), self.entries_of(&arguments[1])) {
-                    self.entries.insert(expr.id, entries);
-                }
-                let cost = if overload.id == "add_list" { ONE } else { letters(size) };
-                (cost, Some(size))
-            }
-            "compare_string" | "compare_bytes" | "equals" => {
-                if function == operator::EQUALS && self.is_cheap_to_compare(arguments) {
-                    return (ONE, None);
-                }
-                let max = first.max.min(second.unwrap_or(UNKNOWN).max);
-                let min = u64::from(max > 0);
-                (letters(Estimate { min, max }), None)
-            }
-            _ => (ONE, None),
-        }
-    }
-
-    fn is_cheap_to_compare(&self, arguments: &[Expr]) -> bool {
-        let types = arguments.iter().map(|argument| self.checked.type_of(argument));
-        let all: Vec<&Type> = types.collect();
-        matches!(all[..], [Type::Opaque(a), Type::Opaque(b)] if a == b)
-    }
-
     fn local(&self, name: &str) -> Option<&Local> {
         self.locals.iter().rev().find(|local| &*local.name == name)
     }
@@ -574,137 +430,5 @@ impl Coster<'_> {
         if let Some(entries) = self.entries_of(from) {
             self.entries.insert(to.id, entries);
         }
-    }
-}
-
-/// What cel-go's list functions cost: by the size of what they make, and the squares of those that compare.
-fn list_made(
-    function: &str,
-    overload: &Overload,
-    arguments: &[Expr],
-    sizes: &[Estimate],
-) -> (Estimate, Option<Estimate>) {
-    let first = sizes.first().copied().unwrap_or(UNKNOWN);
-    let written = |at: usize| match arguments.get(at).map(|argument| &argument.kind) {
-        Some(Kind::Literal(Value::Int(number))) => u64::try_from(*number).ok(),
-        _ => None,
-    };
-    let of_text = |list: &Type| matches!(list, Type::List(of) if matches!(**of, Type::String | Type::Bytes));
-    let compared = |keys: Estimate, list: &Type| {
-        let factor = if of_text(list) { 2.0 + LETTER } else { 2.0 };
-        (factor, keys.times(keys))
-    };
-    let (factor, size) = match function {
-        "slice" => {
-            let (from, to) = (written(1).unwrap_or(0), written(2).unwrap_or(first.max));
-            (1.0, Estimate::exactly(to.saturating_sub(from)))
-        }
-        "lists.range" => (1.0, Estimate::exactly(written(0).unwrap_or(u64::MAX))),
-        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-        "flatten" if arguments.len() == 2 => (written(1).unwrap_or(u64::MAX) as f64, first),
-        "distinct" => (2.0, first.times(first)),
-        "sort" => compared(first, &overload.params[0]),
-        "@sortByAssociatedKeys" => compared(sizes.get(1).copied().unwrap_or(UNKNOWN), &overload.params[1]),
-        _ => (1.0, first),
-    };
-    (size.scaled(factor).plus(ONE).plus(Estimate::exactly(LIST)), Some(size))
-}
-
-/// A selector is read into a list of requirements, each at least two letters.
-fn selector(length: Estimate) -> Estimate {
-    let requirements = length.scaled(0.5).scaled((LIST + STRUCT) as f64);
-    Estimate::exactly(LIST).plus(length.scaled(LETTER)).plus(requirements)
-}
-
-/// The size of a text in which something is replaced.
-#[allow(clippy::cast_precision_loss, reason = "an estimate")]
-fn replaced(sizes: &[Estimate]) -> Estimate {
-    let [text, from, to, ..] = sizes else { return UNKNOWN };
-    let (most, kept_most) = if from.min == 0 {
-        (text.max.saturating_add(1), text.max)
-    } else if to.max <= from.min {
-        (0, text.max)
-    } else {
-        (text.max.div_ceil(from.min), 0)
-    };
-    let (least, kept_least) = if from.max == 0 {
-        (text.min.saturating_add(1), text.min)
-    } else if from.max <= to.min {
-        (0, text.min)
-    } else {
-        (text.min.div_ceil(from.max), 0)
-    };
-    Estimate {
-        min: least.saturating_mul(to.min).saturating_add(kept_least),
-        max: most.saturating_mul(to.max).saturating_add(kept_most),
-    }
-}
-
-/// What a call has cost.
-pub(crate) fn actual(function: &str, id: &str, arguments: &[Value], result: &Value) -> u64 {
-    let size = |at: usize| arguments.get(at).map_or(1, Value::size);
-    let letters = |size: u64| scaled(size, LETTER);
-    let regex = |text: u64, pattern: u64| letters(text + 1) * scaled(pattern, REGEX);
-    match (function, id) {
-        ("check", _) => CHECK,
-        ("fieldSelector" | "labelSelector", _) => selector(Estimate::exactly(size(1))).max,
-        ("isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" | "includes", _) => {
-            arguments.first().map_or(0, Value::traversal)
-        }
-        (_, "cidr_ip") => 1,
-        (
-            "url"
-            | "lowerAscii"
-            | "upperAscii"
-            | "substring"
-            | "trim"
-            | "jsonpatch.escapeKey"
-            | "cidr"
-            | "isIP"
-            | "isCIDR"
-            | "ip"
-            | "quantity"
-            | "isQuantity"
-            | "semver"
-            | "isSemver",
-            _,
-        )
-        | (_, "string_to_bytes" | "bytes_to_string" | "strings_quote" | "format") => letters(size(0)),
-        ("replace" | "split" | "ip.isCanonical", _) => scaled(size(0), 2.0 * LETTER),
-        ("join", _) => scaled(result.size(), 2.0 * LETTER),
-        ("find" | "findAll", _) | (_, "matches") => regex(size(0), size(1)),
-        ("containsIP" | "containsCIDR", _) => {
-            let cidr = 4;
-            let further = if function == "containsCIDR" {
-                letters(cidr) + 1
-            } else {
-                0
-            };
-            let read = if id.ends_with("_string") { letters(size(1)) } else { 0 };
-            letters(2 * cidr) + further + read
-        }
-        ("sets.contains" | "sets.intersects", _) => 1 + size(0).saturating_mul(size(1)),
-        ("sets.equivalent", _) => 1 + 2 * size(0).saturating_mul(size(1)),
-        ("reverse" | "slice" | "lists.range", _) => 1 + LIST + result.size(),
-        ("flatten", _) => 1 + LIST + size(0),
-        ("distinct" | "sort", _) => 1 + LIST + 2 * size(0).saturating_mul(size(0)),
-        ("@sortByAssociatedKeys", _) => 1 + LIST + 2 * size(1).saturating_mul(size(1)),
-        ("validate", _) => letters(size(1) + 1) * scaled(128, REGEX),
-        (_, "starts_with_string" | "ends_with_string") => letters(size(1)),
-        (_, "in_list") => size(1),
-        (_, "add_string" | "add_bytes") => letters(size(0) + size(1)),
-        (_, "contains_string") => letters(size(0)) * letters(size(1)),
-        (_, "compare_string" | "compare_bytes" | "equals") => letters(size(0).min(size(1))),
-        _ => 1,
-    }
-}
-
-/// What making a list, map or struct costs.
-pub(crate) const fn creation(kind: &Kind) -> u64 {
-    match kind {
-        Kind::List(_) => LIST,
-        Kind::Map(_) => MAP,
-        Kind::Struct(..) => STRUCT,
-        _ => 0,
     }
 }
