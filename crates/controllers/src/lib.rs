@@ -19,6 +19,7 @@ mod gc;
 mod history;
 mod ipam;
 mod job;
+mod migration;
 mod mirror;
 mod namespace;
 mod nodes;

@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::storage::v1 as storage;
+use k8s_openapi::api::storagemigration::v1 as migration;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 
@@ -77,6 +78,7 @@ pub(crate) struct World {
     pub(crate) claims: Informer<Protected>,
     pub(crate) volumes: Informer<Protected>,
     pub(crate) attributes_classes: Informer<Protected>,
+    pub(crate) migrations: Informer<Migration>,
 }
 
 impl World {
@@ -149,6 +151,7 @@ impl World {
                 .start(|volume| project::protected(volume, What::Volumes)),
             attributes_classes: Informer::of(raw(ApiResource::erase::<storage::VolumeAttributesClass>(&())))
                 .start(|class| project::protected(class, What::AttributesClasses)),
+            migrations: Informer::of(Api::<migration::StorageVersionMigration>::all(all())).start(project::migration),
         }
     }
 
@@ -178,5 +181,6 @@ impl World {
         self.claims.synced().await;
         self.volumes.synced().await;
         self.attributes_classes.synced().await;
+        self.migrations.synced().await;
     }
 }

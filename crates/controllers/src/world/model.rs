@@ -232,6 +232,26 @@ pub(crate) struct SigningRequest {
     pub(crate) signed: bool,
 }
 
+/// A migration of all objects of a resource into the form that is stored now.
+#[derive(Debug, Clone)]
+pub(crate) struct Migration {
+    pub(crate) created: Option<Timestamp>,
+    pub(crate) group: String,
+    pub(crate) resource: String,
+    /// As the API has it.
+    pub(crate) status: serde_json::Value,
+    /// It has succeeded or failed.
+    pub(crate) ended: bool,
+}
+
+impl Migration {
+    /// Whether what it is about may yet be on its way.
+    pub(crate) fn is_young(&self) -> bool {
+        let age = self.created.map(|created| Timestamp::now().duration_since(created));
+        age.is_some_and(|age| age.as_secs() < 60)
+    }
+}
+
 /// A disruption budget.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {

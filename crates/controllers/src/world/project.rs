@@ -9,6 +9,7 @@ use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::policy::v1 as policy;
+use k8s_openapi::api::storagemigration::v1 as migration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::DynamicObject;
@@ -511,5 +512,24 @@ pub(super) fn request(request: &certificates::CertificateSigningRequest) -> Sign
         denied: has("Denied"),
         failed: has("Failed"),
         signed: status.certificate.is_some_and(|certificate| !certificate.0.is_empty()),
+    }
+}
+
+pub(super) fn migration(migration: &migration::StorageVersionMigration) -> Migration {
+    let conditions = migration.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let resource = migration
+        .spec
+        .as_ref()
+        .map(|spec| spec.resource.clone())
+        .unwrap_or_default();
+    Migration {
+        created: migration.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        group: resource.group,
+        resource: resource.resource,
+        status: serde_json::to_value(&migration.status).unwrap_or_default(),
+        ended: conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition.status == "True" && matches!(condition.type_.as_str(), "Succeeded" | "Failed")),
     }
 }

@@ -4,6 +4,7 @@
 mod foreign;
 mod harness;
 mod life;
+mod migration;
 mod protection;
 mod quota;
 mod rollout;
