@@ -1,21 +1,24 @@
 //! What an idle process keeps in memory of the program itself.
 //!
 //! A start runs through code that is not run again: defaults, bootstrap objects, the first fill of every cache. The
-//! kernel goes on counting those pages to the process for as long as nobody needs the memory. They are given back once,
-//! some time after the start; what is needed again is mapped again out of the page cache, a fraction of a microsecond a
+//! kernel goes on counting those pages to the process for as long as nobody needs the memory. They are given back
+//! a few times after the start; what is needed again is mapped again out of the page cache, a fraction of a microsecond a
 //! page.
 
 use std::fs;
 use std::time::Duration;
 
-/// By then the work of a start is done.
-const SETTLED: Duration = Duration::from_secs(2);
+/// When the pages are given back: the work of a start is done, that of the first objects, and that of what comes up once
+/// a minute.
+const SETTLED: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 
-/// Gives the pages back in a while. To be called when the process is ready.
+/// Gives the pages back after a while. To be called when the process is ready.
 pub(crate) fn settle_later() {
     tokio::spawn(async {
-        tokio::time::sleep(SETTLED).await;
-        settle();
+        for pause in SETTLED {
+            tokio::time::sleep(pause).await;
+            settle();
+        }
     });
 }
 
