@@ -106,6 +106,19 @@ impl Expr {
         Expr { id, at, height, kind }
     }
 
+    /// `a.b.c`, when an expression is nothing else.
+    pub(crate) fn dotted(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Ident(name) => Some(name.to_string()),
+            Kind::Select {
+                operand,
+                field,
+                test: false,
+            } => Some(format!("{}.{field}", operand.dotted()?)),
+            _ => None,
+        }
+    }
+
     /// Calls a function with this and everything within.
     pub(crate) fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
         visit(self);

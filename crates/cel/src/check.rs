@@ -173,7 +173,7 @@ impl Checker<'_> {
 
     fn select(&mut self, expr: &Expr, operand: &Expr, field: &str, test: bool) -> Type {
         // The names of types and of variables may have dots.
-        if let Some(name) = dotted(expr) {
+        if let Some(name) = expr.dotted() {
             if TYPES.contains(&name.as_str()) {
                 return Type::Type;
             }
@@ -411,18 +411,5 @@ fn literal(value: &Value) -> Type {
         Value::String(_) => Type::String,
         Value::Bytes(_) => Type::Bytes,
         _ => Type::Dyn,
-    }
-}
-
-/// `a.b.c`, when an expression is nothing else.
-pub(crate) fn dotted(expr: &Expr) -> Option<String> {
-    match &expr.kind {
-        Kind::Ident(name) => Some(name.to_string()),
-        Kind::Select {
-            operand,
-            field,
-            test: false,
-        } => Some(format!("{}.{field}", dotted(operand)?)),
-        _ => None,
     }
 }

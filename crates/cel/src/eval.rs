@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::ast::{Entry, Expr, Fold, Kind, operator};
-use crate::check::dotted;
 use crate::cost;
 use crate::error::Error;
 use crate::library;
@@ -168,7 +167,7 @@ impl Evaluator<'_> {
     }
 
     fn select(&mut self, expr: &Expr, operand: &Expr, field: &str, test: bool) -> Result<Value, Error> {
-        if let Some(name) = dotted(expr)
+        if let Some(name) = expr.dotted()
             && name.starts_with("google.protobuf.")
         {
             return Ok(Value::Type(Arc::from(name)));

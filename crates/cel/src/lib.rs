@@ -59,4 +59,6 @@ pub fn is_identifier(name: &str) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -315,7 +315,7 @@ impl Parser {
                 self.expect("]")?;
                 operand = self.call(at, function, vec![operand, index]);
             } else if self.is("{")
-                && let Some(name) = qualified_name(&operand)
+                && let Some(name) = operand.dotted()
             {
                 self.advance();
                 operand = self.structure(at, &name)?;
@@ -491,18 +491,5 @@ impl Parser {
             }
         }
         Ok(self.expr(at, Kind::Struct(Arc::from(name), fields)))
-    }
-}
-
-/// `a.b.c`, when an expression is nothing else.
-fn qualified_name(expr: &Expr) -> Option<String> {
-    match &expr.kind {
-        Kind::Ident(name) => Some(name.to_string()),
-        Kind::Select {
-            operand,
-            field,
-            test: false,
-        } => Some(format!("{}.{field}", qualified_name(operand)?)),
-        _ => None,
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::ast::{Expr, Fold, Kind, operator};
-use crate::check::{Checked, dotted, is_type};
+use crate::check::{Checked, is_type};
 use crate::declare::Declaration;
 use crate::program::Environment;
 use crate::types::Type;
@@ -188,7 +188,7 @@ impl Coster<'_> {
                 }
                 ONE
             }
-            Kind::Select { .. } if dotted(expr).is_some_and(|name| is_type(&name)) => {
+            Kind::Select { .. } if expr.dotted().is_some_and(|name| is_type(&name)) => {
                 self.places.insert(expr.id, self.root.clone());
                 ONE
             }
