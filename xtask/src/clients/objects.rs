@@ -56,6 +56,9 @@ fn apply(stage: &Stage<'_>) -> anyhow::Result<()> {
         "{\"one\":\"1\"}",
     )?;
     stage.says("kubectl apply -f web.yaml --dry-run=server", "(server dry run)")?;
+    // Lists are checked by the old document about the API.
+    stage.says("kubectl get configmaps -o json | kubectl replace -f -", "replaced")?;
+    stage.says("kubectl get configmaps -o yaml | kubectl apply -f -", "configmap/")?;
     stage.write("wrong.yaml", &WEB.replace("replicas: 2", "replicsa: 2"))?;
     stage.refuses("kubectl apply -f wrong.yaml", "unknown field \"spec.replicsa\"")?;
     stage.write("invalid.yaml", &WEB.replace("replicas: 2", "replicas: -2"))?;

@@ -10,7 +10,9 @@ use super::{document, gnostic};
 use crate::resource::Catalog;
 
 /// The media type of the document in protobuf.
-pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// The name that clients ask for it by. It is no media type by the rules, and Go's client can't read it in an answer.
+pub const OLD_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 const SCHEMAS: &str = "#/components/schemas/";
 const DEFINITIONS: &str = "#/definitions/";

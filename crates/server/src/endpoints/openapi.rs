@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::openapi::foreign::Foreign;
-use api::openapi::v2::PROTOBUF;
+use api::openapi::v2::{OLD_PROTOBUF, PROTOBUF};
 use api::openapi::{self, v2};
 use bytes::Bytes;
 use http::Response;
@@ -116,12 +116,9 @@ fn two(documents: &Documents, routes: &Routes, parts: &Parts) -> Result<Response
             "application/json" | "*/*" | "application/*" => documents.get_merged("v2/json", routes, || {
                 Some(v2::json(catalog, &own, descriptions::describe, &foreign))
             }),
-            // The second is the old name of the same.
-            PROTOBUF | "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" => {
-                documents.get_merged("v2/protobuf", routes, || {
-                    Some(v2::protobuf(catalog, &own, descriptions::describe, &foreign))
-                })
-            }
+            PROTOBUF | OLD_PROTOBUF => documents.get_merged("v2/protobuf", routes, || {
+                Some(v2::protobuf(catalog, &own, descriptions::describe, &foreign))
+            }),
             _ => continue,
         };
         let content_type = if media_type.ends_with("+protobuf") {

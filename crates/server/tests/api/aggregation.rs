@@ -347,6 +347,9 @@ async fn openapi_has_its_part() {
         assert!(whole["paths"].get("/version/").is_none());
         let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
         let whole = world.get_as(User::admin(), "/openapi/v2", protobuf).await;
+        // The name that is asked for is none that a client could read in an answer.
+        let told = whole.headers["content-type"].to_str().unwrap();
+        assert_eq!(told, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
         assert_eq!(whole.code, 200);
         let text = String::from_utf8_lossy(&whole.bytes);
         assert!(text.contains("#/definitions/com.example.wardle.v1alpha1.Flunder"));
