@@ -140,7 +140,16 @@ async fn down_and_up_keeps_everything(cluster: &Cluster, client: &Client) {
         let list = pods.list(&ListParams::default()).await.unwrap();
         list.iter().map(|pod| (pod.name_any(), pod.uid())).collect()
     };
-    let before = known().await;
+    // What was scaled away may still be ending.
+    let before = until("only `talker` and one `web` are left", async || {
+        let left = known().await;
+        if left.len() == 2 {
+            Ok(left)
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await;
     cluster.run(&["down"]);
     let status = cluster.status();
     assert!(
