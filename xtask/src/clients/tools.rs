@@ -120,8 +120,10 @@ fn executable(line: &[u8], name: &str) -> Option<PathBuf> {
 /// The Python of a virtual environment that has this package.
 pub(crate) fn python_with(target: &Path, package: &str) -> anyhow::Result<PathBuf> {
     let venv = venv(target)?;
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", package]))?;
-    Ok(venv.join("bin/python"))
+    let python = venv.join("bin/python");
+    // Not `bin/pip`: that script names the path the environment was made at, and the directory may have moved since.
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
+    Ok(python)
 }
 
 /// Sees to it that the machine has a program; the package has it.
