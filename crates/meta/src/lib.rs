@@ -2,6 +2,7 @@
 //!
 //! It knows no kind: nothing in here may depend on what a Pod or a Service is.
 
+pub mod causes;
 pub mod duration;
 pub mod failpoint;
 pub mod field;

@@ -72,7 +72,7 @@ pub(crate) async fn pull(ctx: &Context, pod: &Pod, container: &Container) -> Res
     let pulled = match Box::pin(ctx.transfer.pull(&reference, &options)).await {
         Ok(pulled) => pulled,
         Err(error) => {
-            let why = text_of(&error);
+            let why = meta::causes::chain(&error);
             ctx.events
                 .warning(&about, "Failed", format!("Failed to pull image {name:?}: {why}"));
             return Err(StartError::Pull(why));
@@ -128,19 +128,8 @@ async fn blocking<T: Send + 'static>(
     match done.map_err(|error| StartError::Inspect(error.to_string()))? {
         Ok(value) => Ok(value),
         Err(image::Error::Reference(error)) => Err(StartError::BadName(error.to_string())),
-        Err(error) => Err(StartError::Inspect(text_of(&error))),
+        Err(error) => Err(StartError::Inspect(meta::causes::chain(&error))),
     }
-}
-
-/// An error with its causes, each once.
-fn text_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 /// To the millisecond, as the kubelet tells it.

@@ -118,17 +118,19 @@ async fn requests_are_passed_on_in_the_name_of_the_user() {
     assert_eq!(asked[0].headers["x-remote-user"], "kubernetes-admin");
     assert!(asked[0].headers.contains_key("audit-id"));
 
-    let request = Request::get(flunders())
-        .header("authorization", "Bearer secret")
-        .header("impersonate-user", "jane")
-        .header("impersonate-group", "devs")
-        .header("impersonate-extra-a%2Fb", "c")
-        .header("x-remote-user", "root")
-        .header("x-remote-group", "system:masters")
-        .header("x-remote-extra-scopes", "all")
-        .body(Full::default())
-        .unwrap();
-    assert_eq!(world.send(User::admin(), request).await.status(), 403, "jane may not");
+    let request = || {
+        Request::get(flunders())
+            .header("authorization", "Bearer secret")
+            .header("impersonate-user", "jane")
+            .header("impersonate-group", "devs")
+            .header("impersonate-extra-a%2Fb", "c")
+            .header("x-remote-user", "root")
+            .header("x-remote-group", "system:masters")
+            .header("x-remote-extra-scopes", "all")
+            .body(Full::default())
+            .unwrap()
+    };
+    assert_eq!(world.send(User::admin(), request()).await.status(), 403, "jane may not");
     assert_eq!(extension.asked().len(), 2, "what is refused isn't passed on");
 
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
@@ -142,17 +144,7 @@ async fn requests_are_passed_on_in_the_name_of_the_user() {
         .post(&format!("{rbac}/clusterrolebindings"), &binding)
         .await
         .expect(201);
-    let request = Request::get(flunders())
-        .header("authorization", "Bearer secret")
-        .header("impersonate-user", "jane")
-        .header("impersonate-group", "devs")
-        .header("impersonate-extra-a%2Fb", "c")
-        .header("x-remote-user", "root")
-        .header("x-remote-group", "system:masters")
-        .header("x-remote-extra-scopes", "all")
-        .body(Full::default())
-        .unwrap();
-    assert_eq!(world.send(User::admin(), request).await.status(), 200);
+    assert_eq!(world.send(User::admin(), request()).await.status(), 200);
     let headers = extension.asked().pop().unwrap().headers;
     let all = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).iter();

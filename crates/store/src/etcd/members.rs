@@ -147,7 +147,8 @@ impl<'a> Round<'a> {
 
 impl Member {
     fn new(url: &str, options: &Options) -> Result<Self, Error> {
-        let wrong = |error: tonic::transport::Error| Error::Unavailable(format!("{url}: {}", chain(&error)));
+        let wrong =
+            |error: tonic::transport::Error| Error::Unavailable(format!("{url}: {}", meta::causes::chain(&error)));
         let mut endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(wrong)?
             .connect_timeout(CONNECT)
@@ -221,7 +222,7 @@ impl Member {
 
     async fn grpc(&self) -> Result<Grpc<Channel>, Failure> {
         let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
-        let unready = |error| Failure::Unreached(format!("{}: {}", self.url, chain(&error)));
+        let unready = |error| Failure::Unreached(format!("{}: {}", self.url, meta::causes::chain(&error)));
         grpc.ready().await.map_err(unready)?;
         Ok(grpc)
     }
@@ -244,15 +245,4 @@ fn demanding<T>(message: T) -> Request<T> {
         .metadata_mut()
         .insert("hasleader", MetadataValue::from_static("true"));
     request
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -44,7 +44,7 @@ impl Client {
     {
         let mut grpc = Grpc::new(self.channel.clone());
         let answered = tokio::time::timeout(self.timeout, async {
-            let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(chain(&error));
+            let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(meta::causes::chain(&error));
             grpc.ready().await.map_err(unavailable)?;
             let codec = ProstCodec::<Q, A>::default();
             let path = PathAndQuery::from_static(method);
@@ -94,14 +94,4 @@ fn told(status: &tonic::Status) -> TransformError {
         _ => "Unknown",
     };
     TransformError::of_call(format!("rpc error: code = {code} desc = {}", status.message()), code)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }
