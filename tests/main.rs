@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 #![allow(clippy::large_futures, reason = "there is one of each")]
 
+mod admission;
 mod building;
 mod certificates;
 mod disk;

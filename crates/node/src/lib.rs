@@ -208,9 +208,12 @@ async fn start_and_serve(config: &Config, ready: impl FnOnce() + Send) -> Result
         Slots::start(engine.clone(), network.clone()),
     );
     let events = client::Recorder::new(client.clone(), "kubelet", Some(&config.name));
+    let uid = node.metadata.uid.clone().unwrap_or_default();
+    let (own, node) = tokio::sync::watch::channel(Arc::new(node));
     let ctx = Arc::new(Context {
         client: client.clone(),
         node_name: config.name.clone(),
+        node,
         host_ip: host_ip.clone(),
         engine,
         transfer: image::Transfer::new(images.clone(), hosts(config, &credentials.load())?),
@@ -218,11 +221,7 @@ async fn start_and_serve(config: &Config, ready: impl FnOnce() + Send) -> Result
         docker_config: dir.join("docker/config.json"),
         images: images.clone(),
         slots,
-        objects: Objects::new(
-            client.clone(),
-            &config.name,
-            node.metadata.uid.as_deref().unwrap_or_default(),
-        ),
+        objects: Objects::new(client.clone(), &config.name, &uid),
         services: Arc::new(services),
         names: Names {
             cluster_domain: config.cluster_domain.clone(),
@@ -240,12 +239,12 @@ async fn start_and_serve(config: &Config, ready: impl FnOnce() + Send) -> Result
         host_ip: host_ip.clone(),
         data_dir: config.data_dir.clone(),
         images,
+        own,
     };
     tell_ready(&reporter).await?;
     tracing::info!(node = config.name, "ready");
     ready();
     let image_changes = images::follow(&image_dir(&config.data_dir))?;
-    let uid = node.metadata.uid.clone().unwrap_or_default();
     tokio::select! {
         () = pods::run(ctx.clone(), image_changes) => {}
         () = stream::serve(ctx.clone(), credentials.clone(), host_ip.clone()) => {}

@@ -1,6 +1,7 @@
 //! The node's own objects: its Node with what it has and how it is, and the lease that says it is alive.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::Backoff;
@@ -98,6 +99,8 @@ pub(crate) struct Reporter {
     pub(crate) host_ip: HostIp,
     pub(crate) data_dir: std::path::PathBuf,
     pub(crate) images: image::Store,
+    /// What the API says of this node, for the rest of it.
+    pub(crate) own: tokio::sync::watch::Sender<Arc<Node>>,
 }
 
 impl Reporter {
@@ -106,13 +109,10 @@ impl Reporter {
         let api: Api<Node> = Api::all(self.client.clone());
         let old = api.get(&self.name).await?;
         let status = self.status(&old, ready);
-        api.patch_status(
-            &self.name,
-            &PatchParams::default(),
-            &Patch::Strategic(json!({"status": status})),
-        )
-        .await
-        .map(drop)
+        let patch = Patch::Strategic(json!({"status": status}));
+        let new = api.patch_status(&self.name, &PatchParams::default(), &patch).await?;
+        self.own.send_replace(Arc::new(new));
+        Ok(())
     }
 
     /// Reports again and again, and renews the lease, until cancelled. When the cluster took the node for lost
@@ -130,8 +130,11 @@ impl Reporter {
                 _ = report.tick() => within(self.report(Ok(()))).await,
                 _ = renew.tick() => within(self.renew(&uid)).await,
                 node = seen.next() => {
-                    if let Some(Ok(Some(node))) = node && !crate::is_ready(&node) {
-                        report.reset_immediately();
+                    if let Some(Ok(Some(node))) = node {
+                        if !crate::is_ready(&node) {
+                            report.reset_immediately();
+                        }
+                        self.own.send_replace(Arc::new(node));
                     }
                     continue;
                 }
@@ -204,6 +207,8 @@ impl Reporter {
             "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "nodeInfo": node_info(),
             "images": self.image_list(),
+            // `supplementalGroupsPolicy: Strict` of pods is kept.
+            "features": {"supplementalGroupsPolicy": true},
             "runtimeHandlers": HANDLERS.map(|name| json!({"name": name})),
         })
     }

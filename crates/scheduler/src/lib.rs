@@ -4,6 +4,7 @@
 //! there is no snapshot to copy and no lock in the cycle. Plug-ins are pure: they see one pod and one node, and know
 //! neither the API nor the clock. Nothing here polls.
 
+mod admission;
 mod cache;
 mod cycle;
 mod driver;
@@ -14,4 +15,5 @@ mod project;
 mod queue;
 mod terms;
 
+pub use admission::{Refusal, admit};
 pub use driver::run;

@@ -1,5 +1,6 @@
 //! The pods of this node: one worker each, fed by one watch and by the engine's events.
 
+mod admission;
 pub(crate) mod ephemeral;
 pub(crate) mod events;
 pub(crate) mod handler;
@@ -24,7 +25,7 @@ use client::Recorder;
 use engine::{Engine, Event, State};
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
@@ -47,6 +48,8 @@ pub(crate) use worker::{Wake, find};
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) node_name: String,
+    /// This node as the API has it.
+    pub(crate) node: tokio::sync::watch::Receiver<Arc<Node>>,
     pub(crate) host_ip: HostIp,
     pub(crate) engine: Arc<Engine>,
     pub(crate) images: image::Store,
@@ -126,6 +129,8 @@ struct Manager {
     running: JoinSet<String>,
     /// What the engine had when the node started, by pod.
     found: HashMap<String, World>,
+    /// Pods that were turned away; they take nothing.
+    refused: HashSet<String>,
 }
 
 /// Brings every pod of this node to what it should be, until cancelled. The pods themselves go on then.
@@ -143,20 +148,16 @@ pub(crate) async fn run(ctx: Arc<Context>, mut images: tokio::sync::watch::Recei
         workers: HashMap::new(),
         running: JoinSet::new(),
         found,
+        refused: HashSet::new(),
     };
-    let mut listed: Option<HashSet<String>> = None;
+    let mut listed: Option<Vec<Pod>> = None;
     loop {
         tokio::select! {
             event = watch.next() => match event {
-                Some(Ok(watcher::Event::Init)) => listed = Some(HashSet::new()),
-                Some(Ok(watcher::Event::InitApply(pod))) => {
-                    if let (Some(listed), Some(uid)) = (&mut listed, &pod.metadata.uid) {
-                        listed.insert(uid.clone());
-                    }
-                    manager.apply(pod);
-                }
-                Some(Ok(watcher::Event::InitDone)) => manager.reconcile(&listed.take().unwrap_or_default()).await,
-                Some(Ok(watcher::Event::Apply(pod))) => manager.apply(pod),
+                Some(Ok(watcher::Event::Init)) => listed = Some(Vec::new()),
+                Some(Ok(watcher::Event::InitApply(pod))) => listed.get_or_insert_default().push(pod),
+                Some(Ok(watcher::Event::InitDone)) => manager.listed(listed.take().unwrap_or_default()).await,
+                Some(Ok(watcher::Event::Apply(pod))) => manager.apply(pod).await,
                 Some(Ok(watcher::Event::Delete(pod))) => manager.gone(&pod.metadata.uid.unwrap_or_default()),
                 Some(Err(error)) => tracing::warn!(%error, "watching pods"),
                 None => return,
@@ -172,27 +173,60 @@ pub(crate) async fn run(ctx: Arc<Context>, mut images: tokio::sync::watch::Recei
 }
 
 impl Manager {
-    fn apply(&mut self, pod: Pod) {
+    /// Takes up a whole list. Pods that this node took before come first, then the older ones: they keep what they have.
+    async fn listed(&mut self, mut pods: Vec<Pod>) {
+        pods.sort_by_key(|pod| {
+            (
+                !is_known(pod),
+                pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            )
+        });
+        let uids = pods.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
+        for pod in pods {
+            self.apply(pod).await;
+        }
+        self.reconcile(&uids).await;
+    }
+
+    async fn apply(&mut self, pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         let pod = Arc::new(pod);
-        self.ctx.pods.lock().insert(uid.clone(), pod.clone());
+        let new = self.ctx.pods.lock().insert(uid.clone(), pod.clone()).is_none();
         if let Some(worker) = self.workers.get(&uid)
             && worker.send(Wake::Pod(pod.clone())).is_ok()
         {
             return;
         }
+        let refusal = if new && !is_known(&pod) {
+            self.admit(&pod, &uid).await
+        } else {
+            None
+        };
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut world = self.found.remove(&uid).unwrap_or_default();
         let slot = self.ctx.slots.of(&uid);
         if slot.is_none() {
             recall::recall(&mut world, &pod, Timestamp::now());
         }
-        let worker = Worker::new(self.ctx.clone(), pod, world, slot, (sender.clone(), receiver));
+        let mut worker = Worker::new(self.ctx.clone(), pod, world, slot, (sender.clone(), receiver));
+        if let Some(refusal) = refusal {
+            self.refused.insert(uid.clone());
+            worker.refuse(refusal);
+        }
         self.workers.insert(uid.clone(), sender);
         self.running.spawn(async move {
             worker.run().await;
             uid
         });
+    }
+
+    async fn admit(&self, pod: &Pod, uid: &str) -> Option<scheduler::Refusal> {
+        let mut others = self.ctx.pods.all();
+        others.retain(|other| {
+            let other = other.metadata.uid.as_deref().unwrap_or_default();
+            other != uid && !self.refused.contains(other)
+        });
+        admission::admit(&self.ctx, pod, &others).await
     }
 
     fn gone(&mut self, uid: &str) {
@@ -203,6 +237,7 @@ impl Manager {
 
     fn ended(&mut self, uid: &str) {
         self.workers.remove(uid);
+        self.refused.remove(uid);
         self.ctx.pods.lock().remove(uid);
     }
 
@@ -258,6 +293,13 @@ impl Manager {
             let _ = worker.send(wake());
         }
     }
+}
+
+/// Whether this node has dealt with the pod before: it says in the status when it did so first. Who is on the way out
+/// isn't judged any more either.
+fn is_known(pod: &Pod) -> bool {
+    let started = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    started || pod.metadata.deletion_timestamp.is_some()
 }
 
 /// What the engine has of each pod.

@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) sandbox: bool,
     /// Why the pod failed as a whole: reason and message.
     pub(crate) failure: Option<(String, String)>,
+    /// This node turned the pod away; nothing of it was ever here.
+    pub(crate) refused: bool,
     /// The pod is being deleted and its containers have been told.
     pub(crate) terminating: bool,
     /// What running containers have.
@@ -41,6 +43,9 @@ pub(crate) fn compute(pod: &Pod, world: &World, facts: &Facts, now: Timestamp) -
     } else {
         phase(spec, world)
     };
+    if facts.refused {
+        return refused(pod, old, facts, now);
+    }
     let statuses = |containers: &[Container], init: bool| -> Vec<ContainerStatus> {
         let initialized = init || init_done(spec, world);
         containers
@@ -72,6 +77,20 @@ pub(crate) fn compute(pod: &Pod, world: &World, facts: &Facts, now: Timestamp) -
         init_container_statuses: (!inits.is_empty()).then_some(inits),
         ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         qos_class: old.qos_class.clone(),
+        observed_generation: pod.metadata.generation,
+        ..PodStatus::default()
+    }
+}
+
+/// Of a pod that was turned away there is nothing to tell but why.
+fn refused(pod: &Pod, old: PodStatus, facts: &Facts, now: Timestamp) -> PodStatus {
+    let (reason, message) = facts.failure.clone().unzip();
+    PodStatus {
+        phase: Some(Phase::Failed.as_str().to_string()),
+        reason,
+        message,
+        start_time: old.start_time.or(Some(Time(now))),
+        qos_class: old.qos_class,
         observed_generation: pod.metadata.generation,
         ..PodStatus::default()
     }

@@ -19,7 +19,7 @@ use super::ephemeral::{self, find_in};
 use super::events;
 use super::handler;
 use super::observed::{Observed, Run, RunState, Waiting, World, delay};
-use super::plan::{Step, phase, plan};
+use super::plan::{Phase, Step, phase, plan};
 use super::publish::Publisher;
 use super::pulls::Pull;
 use super::resize;
@@ -112,7 +112,15 @@ impl Worker {
             trouble: HashMap::new(),
         };
         worker.facts.applied = worker.known_resources();
+        worker.facts.failure = failure_of(&worker.pod);
+        worker.facts.refused = worker.facts.failure.is_some() && !has_containers(&worker.pod);
         worker
+    }
+
+    /// This node doesn't take the pod: it has failed before anything of it was made.
+    pub(crate) fn refuse(&mut self, refusal: scheduler::Refusal) {
+        self.facts.failure = Some((refusal.reason, format!("Pod was rejected: {}", refusal.message)));
+        self.facts.refused = true;
     }
 
     /// Works until the pod is gone from this node and from the API.
@@ -249,14 +257,14 @@ impl Worker {
         let pod = self.pod.clone();
         let spec = pod.spec.clone().unwrap_or_default();
         let now = Timestamp::now();
-        let past_deadline = self.past_deadline(&spec, now);
-        if past_deadline {
+        if self.facts.failure.is_none() && self.past_deadline(&spec, now) {
             let text = "Pod was active on the node longer than the specified deadline";
             self.facts.failure = Some(("DeadlineExceeded".to_string(), text.to_string()));
         }
-        let over = past_deadline || phase(&spec, &self.world).is_final();
+        let failed = self.facts.failure.is_some();
+        let over = failed || phase(&spec, &self.world).is_final();
         if over {
-            self.stop_what_is_left(&spec, past_deadline).await;
+            self.stop_what_is_left(&spec, failed).await;
             self.publish();
             return None;
         }
@@ -567,6 +575,22 @@ pub(super) fn failed(ctx: &Context, pod: &Pod, observed: &mut Observed, containe
         until,
         failures,
     });
+}
+
+/// Why a pod failed as a whole in an earlier life of this node; what has failed once doesn't run again.
+fn failure_of(pod: &Pod) -> Option<(String, String)> {
+    let status = pod.status.as_ref()?;
+    let failed = status.phase.as_deref() == Some(Phase::Failed.as_str());
+    let reason = status.reason.clone().filter(|_| failed)?;
+    Some((reason, status.message.clone().unwrap_or_default()))
+}
+
+fn has_containers(pod: &Pod) -> bool {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    statuses.is_some_and(|statuses| !statuses.is_empty())
 }
 
 /// A container of a pod by its name, of whatever sort.

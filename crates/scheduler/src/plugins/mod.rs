@@ -13,6 +13,12 @@ mod unschedulable;
 
 use std::borrow::Cow;
 
+pub(crate) use affinity::Affinity;
+pub(crate) use fit::Fit;
+pub(crate) use name::Name;
+pub(crate) use ports::Ports;
+pub(crate) use taints::Taints;
+
 use smallvec::SmallVec;
 
 use crate::model::{Node, Pod};
@@ -61,11 +67,11 @@ pub(crate) trait Plugin: Send + Sync {
 /// All plug-ins, in the order in which filters run: the first one that rejects names the reasons.
 pub(crate) const ALL: [&dyn Plugin; 8] = [
     &unschedulable::Unschedulable,
-    &name::Name,
-    &taints::Taints,
-    &affinity::Affinity,
-    &ports::Ports,
-    &fit::Fit,
+    &Name,
+    &Taints,
+    &Affinity,
+    &Ports,
+    &Fit,
     &balance::Balance,
     &spread::Spread,
 ];

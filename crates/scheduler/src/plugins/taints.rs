@@ -11,15 +11,10 @@ impl Plugin for Taints {
     }
 
     fn filter(&self, pod: &Pod, node: &Node) -> Verdict {
-        let mut hard = node
-            .spec
-            .taints
-            .iter()
-            .filter(|taint| taint.effect != Effect::PreferNoSchedule);
-        if hard.all(|taint| pod.tolerations.iter().any(|toleration| toleration.tolerates(taint))) {
-            return Verdict::Fits;
+        if Self::untolerated(pod, node, |effect| effect != Effect::PreferNoSchedule) {
+            return Verdict::never(Self::REASON);
         }
-        Verdict::never("node(s) had untolerated taint(s)")
+        Verdict::Fits
     }
 
     fn weight(&self) -> i64 {
@@ -38,5 +33,15 @@ impl Plugin for Taints {
 
     fn normalize(&self, scores: &mut [i64]) {
         stretch(scores, true);
+    }
+}
+
+impl Taints {
+    pub(crate) const REASON: &str = "node(s) had untolerated taint(s)";
+
+    /// Whether the node has a taint of such an effect that the pod does not tolerate.
+    pub(crate) fn untolerated(pod: &Pod, node: &Node, counts: impl Fn(Effect) -> bool) -> bool {
+        let mut taints = node.spec.taints.iter().filter(|taint| counts(taint.effect));
+        taints.any(|taint| !pod.tolerations.iter().any(|toleration| toleration.tolerates(taint)))
     }
 }
