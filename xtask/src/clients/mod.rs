@@ -16,6 +16,7 @@ mod host;
 pub(crate) mod house;
 mod libraries;
 mod objects;
+mod operator;
 mod readme;
 mod registry;
 mod rolling;
@@ -47,10 +48,14 @@ pub(crate) struct Arguments {
     /// Also compare codecs, patches and rules with Kubernetes' own code; needs the Go client and takes longer.
     #[arg(long)]
     oracles: bool,
+    /// Also install and use an operator that people run; needs the Go client and takes longer.
+    #[arg(long)]
+    operator: bool,
 }
 
-/// All cases, in the order in which they run.
-fn cases() -> impl Iterator<Item = &'static Case> {
+/// All cases, in the order in which they run; the operator's where it is wanted.
+fn cases(operator: bool) -> impl Iterator<Item = &'static Case> {
+    let operator = if operator { operator::CASES } else { &[] };
     [
         readme::CASES,
         everyday::CASES,
@@ -65,6 +70,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         build::CASES,
         guestbook::CASES,
         registry::CASES,
+        operator,
     ]
     .into_iter()
     .flatten()
@@ -84,8 +90,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(bin) => std::path::absolute(bin)?,
         None => tools::build(root)?,
     };
-    if cases().any(|case| tally.wants(case.name)) || libraries::wanted(&tally) || tally.wants(traces::NAME) {
-        with_house(&bin, &target, root, &mut tally)?;
+    if cases(arguments.operator).any(|case| tally.wants(case.name))
+        || libraries::wanted(&tally)
+        || tally.wants(traces::NAME)
+    {
+        with_house(&bin, &target, root, arguments.operator, &mut tally)?;
     }
     if etcd::wanted(&tally) {
         etcd::run(&bin, arguments.etcd.as_deref(), &target, root, &mut tally)?;
@@ -106,6 +115,7 @@ fn with_house(
     bin: &std::path::Path,
     target: &std::path::Path,
     root: &std::path::Path,
+    operator: bool,
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
     let kubectls = tools::kubectls(target)?;
@@ -120,7 +130,10 @@ fn with_house(
             root,
             number,
         };
-        for case in cases().filter(|case| tally.wants(case.name)).collect::<Vec<_>>() {
+        for case in cases(operator)
+            .filter(|case| tally.wants(case.name))
+            .collect::<Vec<_>>()
+        {
             tally.count(case.name, || pass.run(case));
         }
     }

@@ -46,11 +46,12 @@ pub(crate) fn compute(pod: &Pod, world: &World, facts: &Facts, now: Timestamp) -
     if facts.refused {
         return refused(pod, old, facts, now);
     }
+    // What kubelets say of any container that hasn't begun: kubectl counts the init containers then.
+    let prepared = spec.init_containers.as_ref().is_none_or(Vec::is_empty);
     let statuses = |containers: &[Container], init: bool| -> Vec<ContainerStatus> {
-        let initialized = init || init_done(spec, world);
         containers
             .iter()
-            .map(|c| container_status(c, world.get(&c.name), initialized, init, facts, phase))
+            .map(|c| container_status(c, world.get(&c.name), prepared, init, facts, phase))
             .collect()
     };
     let main = statuses(&spec.containers, false);
@@ -59,7 +60,7 @@ pub(crate) fn compute(pod: &Pod, world: &World, facts: &Facts, now: Timestamp) -
         .map(|container| ContainerStatus {
             ready: false,
             started: None,
-            ..container_status(&container, world.get(&container.name), true, false, facts, phase)
+            ..container_status(&container, world.get(&container.name), prepared, false, facts, phase)
         })
         .collect();
     let host_ip = Some(facts.host_ip.clone()).filter(|ip| !ip.is_empty());
@@ -99,7 +100,7 @@ fn refused(pod: &Pod, old: PodStatus, facts: &Facts, now: Timestamp) -> PodStatu
 fn container_status(
     container: &Container,
     observed: Option<&Observed>,
-    initialized: bool,
+    prepared: bool,
     init: bool,
     facts: &Facts,
     phase: Phase,
@@ -114,7 +115,7 @@ fn container_status(
     } else {
         observed.running().is_some() && observed.ready
     };
-    let (state, last) = states(observed, initialized, facts, phase, succeeded);
+    let (state, last) = states(observed, prepared, facts, phase, succeeded);
     let image = current
         .map(|run| run.image.clone())
         .or(container.image.clone())
@@ -138,7 +139,7 @@ fn container_status(
 
 fn states(
     observed: &Observed,
-    initialized: bool,
+    prepared: bool,
     facts: &Facts,
     phase: Phase,
     done: bool,
@@ -160,21 +161,21 @@ fn states(
             }
             // One that will start again waits; how it ended is its last state then.
             RunState::Exited(..) if observed.waiting.is_some() && !phase.is_final() && !facts.terminating && !done => {
-                (waiting_state(observed, initialized), terminated(run))
+                (waiting_state(observed, prepared), terminated(run))
             }
             RunState::Exited(..) => (terminated(run), previous),
         },
-        None => (waiting_state(observed, initialized), ContainerState::default()),
+        None => (waiting_state(observed, prepared), ContainerState::default()),
     }
 }
 
-fn waiting_state(observed: &Observed, initialized: bool) -> ContainerState {
+fn waiting_state(observed: &Observed, prepared: bool) -> ContainerState {
     let (reason, message) = match &observed.waiting {
         Some(waiting) => (
             waiting.reason.clone(),
             Some(waiting.message.clone()).filter(|text| !text.is_empty()),
         ),
-        None if !initialized => ("PodInitializing".to_string(), None),
+        None if !prepared => ("PodInitializing".to_string(), None),
         None => ("ContainerCreating".to_string(), None),
     };
     let waiting = ContainerStateWaiting {
@@ -439,6 +440,37 @@ mod tests {
             (ready.as_str(), reason.as_deref()),
             ("False", Some("ContainersNotReady"))
         );
+    }
+
+    #[test]
+    fn what_has_not_begun_says_whether_there_is_something_before_it() {
+        let reason = |status: &ContainerStatus| status.state.clone().unwrap().waiting.unwrap().reason;
+        let status = compute(&pod(), &World::new(), &Facts::default(), at(1));
+        let main = &status.container_statuses.unwrap()[0];
+        assert_eq!(reason(main).as_deref(), Some("ContainerCreating"));
+        let mut pod = pod();
+        let spec = pod.spec.as_mut().unwrap();
+        spec.init_containers = Some(vec![Container {
+            name: "i".to_string(),
+            ..Container::default()
+        }]);
+        let status = compute(&pod, &World::new(), &Facts::default(), at(1));
+        for status in [status.container_statuses, status.init_container_statuses] {
+            assert_eq!(reason(&status.unwrap()[0]).as_deref(), Some("PodInitializing"));
+        }
+    }
+
+    #[test]
+    fn a_pod_that_was_turned_away_says_only_why() {
+        let facts = Facts {
+            failure: Some(("NodePorts".to_string(), "m".to_string())),
+            refused: true,
+            ..Facts::default()
+        };
+        let status = compute(&pod(), &World::new(), &facts, at(1));
+        assert_eq!(status.phase.as_deref(), Some("Failed"));
+        assert_eq!(status.reason.as_deref(), Some("NodePorts"));
+        assert!(status.conditions.is_none() && status.container_statuses.is_none());
     }
 
     #[test]
