@@ -295,7 +295,8 @@ async fn prepare(
         Strategy::Subresource => rules.prepare_subresource(target.subresource, object, old),
         Strategy::Made => {}
     }
-    if !owned {
+    // What the server does itself is nobody's, as in Kubernetes.
+    if !owned && target.strategy != Strategy::Made {
         ownership::track(kind, target.subresource, Some(old), object, &options.manager);
     }
     let errors = match target.strategy {

@@ -256,6 +256,12 @@ async fn pods_are_bound_and_end_with_grace() {
         .await
         .expect(200);
     assert_eq!(bound["items"].as_array().unwrap().len(), 1);
+    let managers = |pod: &Value| pod["metadata"]["managedFields"].clone();
+    assert_eq!(
+        managers(&bound["items"][0]),
+        managers(&made),
+        "a binding makes nobody an owner"
+    );
     world
         .post(&format!("{path}/{name}/binding"), &binding)
         .await
