@@ -34,6 +34,10 @@ use crate::volumes::{Around, Volumes};
 /// How long a failed pull is shown as such, before it is shown as backed off.
 const SHOWN: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
+/// Whoever made a pod that is turned away makes the next one as soon as it knows: this long it waits for the answer, so
+/// that the two of them don't turn over pods in a frenzy.
+const REFUSED_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+
 /// What wakes a worker up.
 #[derive(Debug)]
 pub(crate) enum Wake {
@@ -74,6 +78,8 @@ pub(crate) struct Worker {
     pub(super) sender: mpsc::UnboundedSender<Wake>,
     /// Pulls by container; those that run end with the worker.
     pub(super) pulls: HashMap<String, Pull>,
+    /// Why this node doesn't take the pod, and when that is said.
+    refused: Option<(scheduler::Refusal, Timestamp)>,
     /// Why the pod as a whole can't get on, and when to try again.
     trouble: HashMap<&'static str, (u32, Timestamp)>,
 }
@@ -109,6 +115,7 @@ impl Worker {
             followers: tokio::task::JoinSet::new(),
             sender,
             pulls: HashMap::new(),
+            refused: None,
             trouble: HashMap::new(),
         };
         worker.facts.applied = worker.known_resources();
@@ -117,10 +124,21 @@ impl Worker {
         worker
     }
 
-    /// This node doesn't take the pod: it has failed before anything of it was made.
+    /// This node doesn't take the pod: it fails before anything of it is made.
     pub(crate) fn refuse(&mut self, refusal: scheduler::Refusal) {
+        self.refused = Some((refusal, Timestamp::now() + REFUSED_AFTER));
+    }
+
+    /// Fails a pod that was turned away; or says when.
+    fn turn_away(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let (refusal, at) = self.refused.take()?;
+        if now < at {
+            self.refused = Some((refusal, at));
+            return Some(at);
+        }
         self.facts.failure = Some((refusal.reason, format!("Pod was rejected: {}", refusal.message)));
         self.facts.refused = true;
+        None
     }
 
     /// Works until the pod is gone from this node and from the API.
@@ -257,6 +275,9 @@ impl Worker {
         let pod = self.pod.clone();
         let spec = pod.spec.clone().unwrap_or_default();
         let now = Timestamp::now();
+        if let Some(at) = self.turn_away(now) {
+            return Some(at);
+        }
         if self.facts.failure.is_none() && self.past_deadline(&spec, now) {
             let text = "Pod was active on the node longer than the specified deadline";
             self.facts.failure = Some(("DeadlineExceeded".to_string(), text.to_string()));
