@@ -35,7 +35,9 @@ pub(crate) fn to_stored(object: &Value) -> Result<Bytes, Status> {
         }
     }
     out.push(b'}');
-    Ok(Bytes::from(out))
+    // These bytes stay as long as the object does. Copied, because an allocator that shrinks in place keeps the room that
+    // the vector grew by.
+    Ok(Bytes::copy_from_slice(&out))
 }
 
 fn entry(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) -> Result<(), Status> {
