@@ -103,6 +103,8 @@ impl Reconciler for Controller {
             Err(error) if client::is_not_found(&error) => return Ok(Next::Change),
             other => other?,
         };
+        // Applying an empty object where warnings were takes it away with them, as in Kubernetes; the next look, which that
+        // change brings, puts it back.
         let status = self.status(&policy).await?;
         if plan::says(&policy, &status) {
             return Ok(Next::Change);
