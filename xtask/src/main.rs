@@ -6,6 +6,7 @@ mod contest;
 mod oracle_codec;
 mod oracle_merge;
 mod oracle_rules;
+mod oracle_types;
 mod schema;
 mod tidy;
 
@@ -29,6 +30,8 @@ enum Chore {
     OracleMerge(oracle_merge::Arguments),
     /// Ask Kubernetes' own code the questions that the rules are tested by.
     OracleRules,
+    /// Ask Kubernetes' own code what it makes of the types in admission policies.
+    OracleTypes,
     /// Make the schema table anew from what Kubernetes publishes.
     Schema,
 }
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         Chore::OracleCodec => oracle_codec::run(),
         Chore::OracleMerge(arguments) => oracle_merge::run(&arguments),
         Chore::OracleRules => oracle_rules::run(),
+        Chore::OracleTypes => oracle_types::run(),
         Chore::Schema => schema::run(),
     }
 }

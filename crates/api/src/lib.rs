@@ -13,3 +13,4 @@ pub mod quota;
 pub mod resource;
 pub mod rules;
 pub mod schema;
+pub mod type_check;

@@ -197,14 +197,17 @@ impl Checker<'_> {
                     found => Type::optional(found),
                 }
             }
-            Type::Object(object) => match object.fields.get(field) {
+            Type::Object(object) => match object.field(field) {
                 Some(ty) => ty.clone(),
                 None if object.open => Type::Dyn,
                 None => self.issue(expr, format!("undefined field '{field}'")),
             },
+            // Types of Kubernetes' libraries are objects without a declaration to cel-go.
+            Type::Opaque(name) => self.issue(expr, format!("unexpected failed resolution of '{name}'")),
             other => {
                 let text = format!("type '{other}' does not support field selection");
-                self.issue(expr, text)
+                self.issue(expr, text);
+                Type::Dyn
             }
         }
     }
@@ -234,6 +237,9 @@ impl Checker<'_> {
         if types.iter().any(|ty| matches!(ty, Type::Error)) {
             return Type::Error;
         }
+        if matches!(function, operator::AND | operator::OR) {
+            return self.logical(expr, &types, arguments, overloads);
+        }
         let mut fitting = Vec::new();
         let mut result: Option<Type> = None;
         for overload in overloads {
@@ -254,7 +260,21 @@ impl Checker<'_> {
             });
         }
         let Some(result) = result else {
-            let shown: Vec<String> = types.iter().map(ToString::to_string).collect();
+            let mut shown: Vec<String> = types.iter().map(ToString::to_string).collect();
+            // What a loop has gathered so far is of the type of what it adds to it.
+            if let [
+                _,
+                yes,
+                Expr {
+                    kind: Kind::Ident(name),
+                    ..
+                },
+            ] = arguments
+                && function == operator::CONDITIONAL
+                && name.starts_with('@')
+            {
+                shown[2] = self.checked.type_of(yes).to_string();
+            }
             let signature = match (member, shown.split_first()) {
                 (true, Some((target, rest))) => format!("{target}.({})", rest.join(", ")),
                 _ => format!("({})", shown.join(", ")),
@@ -265,6 +285,19 @@ impl Checker<'_> {
         self.literal_arguments(function, arguments);
         self.checked.overloads.insert(expr.id, fitting);
         result
+    }
+
+    /// `&&` and `||`: what they are given must be bools each.
+    fn logical(&mut self, expr: &Expr, types: &[Type], arguments: &[Expr], overloads: &'static [Overload]) -> Type {
+        let before = self.issues.len();
+        for (ty, argument) in types.iter().zip(arguments) {
+            self.must_be(argument, &Type::Bool, ty);
+        }
+        if self.issues.len() > before {
+            return Type::Error;
+        }
+        self.checked.overloads.insert(expr.id, overloads.iter().collect());
+        Type::Bool
     }
 
     fn optional_select(&mut self, expr: &Expr, types: &[Type], arguments: &[Expr]) -> Type {
@@ -307,14 +340,14 @@ impl Checker<'_> {
     }
 
     fn structure(&mut self, expr: &Expr, name: &Arc<str>, fields: &[(Arc<str>, Expr, bool)]) -> Type {
+        if !self.environment.has_struct(name) {
+            return self.issue(expr, format!("undeclared reference to '{name}' (in container '')"));
+        }
         for (_, value, optional) in fields {
             let ty = self.expr(value);
             if *optional {
                 self.unwrapped(value, ty);
             }
-        }
-        if !self.environment.has_struct(name) {
-            return self.issue(expr, format!("undeclared reference to '{name}' (in container '')"));
         }
         Type::Object(Arc::new(Object {
             name: name.to_string(),

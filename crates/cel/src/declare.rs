@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::token;
 use crate::types::{Object, Type};
 
 /// The declaration of a variable, or of a part of one.
@@ -71,6 +72,12 @@ impl Declaration {
                 .map(|(name, declared)| (name, Arc::new(declared)))
                 .collect(),
         }
+    }
+
+    /// The declaration of a field, also by a name that is a word of the language.
+    pub(crate) fn field(&self, name: &str) -> Option<&Arc<Declaration>> {
+        let declared = || self.fields.get(&token::written(name)?);
+        self.fields.get(name).or_else(declared)
     }
 
     /// The same, absent or there.

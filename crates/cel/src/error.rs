@@ -68,15 +68,23 @@ impl fmt::Display for Issues {
             let before: Vec<char> = self.source.chars().take(issue.at).collect();
             let line = before.iter().filter(|letter| **letter == '\n').count();
             let column = before.iter().rev().take_while(|letter| **letter != '\n').count();
-            let shown = self.source.split('\n').nth(line).unwrap_or_default();
+            let shown = self.source.split('\n').nth(line).unwrap_or_default().replace('\t', " ");
+            // Letters of more than one byte are pointed at with wide signs, as by cel-go.
+            let mark = |letter: char, plain, wide| if letter.is_ascii() { plain } else { wide };
+            let mut letters = shown.chars();
+            let dots: String = letters
+                .by_ref()
+                .take(column)
+                .map(|letter| mark(letter, '.', '．'))
+                .collect();
+            let hand = letters.next().map_or('^', |letter| mark(letter, '^', '＾'));
             let newline = if index > 0 { "\n" } else { "" };
             write!(
                 f,
-                "{newline}ERROR: <input>:{}:{}: {}\n | {shown}\n | {}^",
+                "{newline}ERROR: <input>:{}:{}: {}\n | {shown}\n | {dots}{hand}",
                 line + 1,
                 column + 1,
                 issue.text,
-                ".".repeat(column)
             )?;
         }
         Ok(())

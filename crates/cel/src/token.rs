@@ -59,6 +59,11 @@ pub(crate) fn is_reserved(word: &str) -> bool {
     RESERVED.contains(&word)
 }
 
+/// How a field is declared whose name is a word of the language; none when it isn't.
+pub(crate) fn written(name: &str) -> Option<String> {
+    is_reserved(name).then(|| format!("__{name}__"))
+}
+
 /// Reads a text into tokens; the last one is [`Token::End`].
 pub(crate) fn tokens(source: &str) -> Result<Vec<Word>, Issue> {
     let mut reader = Reader {

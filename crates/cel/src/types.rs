@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::token;
+
 /// The type of an expression, as far as it is known before it runs.
 #[derive(Clone, Debug)]
 pub enum Type {
@@ -54,6 +56,15 @@ pub struct Object {
     pub fields: BTreeMap<String, Type>,
     /// Whether there may be others, of any type.
     pub open: bool,
+}
+
+impl Object {
+    /// The type of a field. One whose name is a word of the language is declared another way, and may be called by its
+    /// name all the same.
+    pub(crate) fn field(&self, name: &str) -> Option<&Type> {
+        let declared = || self.fields.get(&token::written(name)?);
+        self.fields.get(name).or_else(declared)
+    }
 }
 
 impl PartialEq for Type {

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
 
 use crate::error::Error;
+use crate::token;
 use crate::types::Type;
 
 /// What an expression is, once it has run. Cheap to copy.
@@ -126,10 +127,11 @@ impl Key {
 }
 
 impl Map {
-    /// The value of a text key.
+    /// The value of a field, also by a name that is a word of the language and therefore declared another way.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Value> {
-        self.entries.get(&Key::String(Arc::from(name)))
+        let at = |name: &str| self.entries.get(&Key::String(Arc::from(name)));
+        at(name).or_else(|| at(&token::written(name)?))
     }
 }
 

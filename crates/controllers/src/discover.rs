@@ -1,5 +1,7 @@
 //! Which resources the API has now. Asked, never assumed, so that resources that come later are treated the same.
 
+use api::discovery::AGGREGATED;
+use api::type_check::{self, Served};
 use serde_json::Value;
 
 use crate::write::{Kind, Writer};
@@ -87,6 +89,15 @@ pub(crate) async fn resources(writer: &Writer) -> Result<Found, kube::Error> {
         resources: found,
         silent,
     })
+}
+
+/// All resources at all versions.
+pub(crate) async fn aggregated(writer: &Writer) -> Result<Vec<Served>, kube::Error> {
+    let mut all = Vec::new();
+    for path in ["/api", "/apis"] {
+        all.extend(type_check::served(&writer.get_as(path, AGGREGATED).await?));
+    }
+    Ok(all)
 }
 
 /// The resource of this kind at this version, if the API has it.

@@ -25,6 +25,7 @@ mod namespace;
 mod nodes;
 mod owner;
 mod podgc;
+mod policies;
 mod protection;
 mod quota;
 mod replicaset;

@@ -15,7 +15,7 @@ use crate::world::World;
 use crate::write::Writer;
 use crate::{
     accounts, cronjob, csr, daemonset, deployment, disruption, endpoints, gc, ipam, job, migration, mirror, namespace,
-    nodes, podgc, protection, quota, replicaset, statefulset, tokens,
+    nodes, podgc, policies, protection, quota, replicaset, statefulset, tokens,
 };
 
 /// The user that the shared watches act as.
@@ -122,6 +122,8 @@ impl<F: Fn(&str) -> Client> Starter<'_, F> {
         self.start(podgc::Controller::new(world, writer), WORKERS);
         let writer = self.writer("storage-version-migrator-controller");
         self.start(migration::Controller::new(world, writer), 1);
+        let writer = self.writer("validatingadmissionpolicy-status-controller");
+        self.start(policies::Controller::new(world, writer), WORKERS);
         let writer = self.writer("token-cleaner");
         self.start(tokens::Controller::new(world, writer), 1);
         if let Some(key) = config.signing {

@@ -12,6 +12,7 @@ mod stateful;
 
 use client::{Informer, ObjectKey};
 use compact_str::CompactString;
+use k8s_openapi::api::admissionregistration::v1 as admission;
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::certificates::v1 as certificates;
@@ -21,8 +22,9 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::storage::v1 as storage;
 use k8s_openapi::api::storagemigration::v1 as migration;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions;
 use kube::api::{ApiResource, DynamicObject};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 
 use crate::protection::What;
 pub(crate) use cron::{Concurrency, CronJob, CronStatus};
@@ -50,6 +52,9 @@ pub(crate) const BUDGETS_BY_NAMESPACE: usize = 0;
 
 /// Index of quotas by namespace.
 pub(crate) const QUOTAS_BY_NAMESPACE: usize = 0;
+
+/// Index of policies by what they name ([`crate::policies::named`]).
+pub(crate) const POLICIES_BY_NAMED: usize = 0;
 
 /// The shared informers. Clones are the same ones.
 #[derive(Clone)]
@@ -79,12 +84,13 @@ pub(crate) struct World {
     pub(crate) volumes: Informer<Protected>,
     pub(crate) attributes_classes: Informer<Protected>,
     pub(crate) migrations: Informer<Migration>,
+    pub(crate) policies: Informer<Policy>,
+    pub(crate) definitions: Informer<Definition>,
 }
 
 impl World {
     pub(crate) fn watch(client: &Client) -> Self {
         let all = || client.clone();
-        let raw = |resource: ApiResource| Api::<DynamicObject>::all_with(client.clone(), &resource);
         let owned = |set: &ReplicaSet, values: &mut Vec<CompactString>| {
             values.extend(set.owner.iter().map(|owner| owner.uid.as_str().into()));
         };
@@ -94,32 +100,32 @@ impl World {
                 .index(|pod: &Pod, values| values.extend(pod.key.namespace.as_deref().map(Into::into)))
                 .index(|pod: &Pod, values| values.extend(pod.node.as_deref().map(Into::into)))
                 .start(project::pod),
-            replicasets: Informer::of(raw(ApiResource::erase::<apps::ReplicaSet>(&())))
+            replicasets: Informer::of(raw::<apps::ReplicaSet>(client))
                 .index(owned)
                 .index(|set: &ReplicaSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
                 .start(project::replica_set),
-            replicationcontrollers: Informer::of(raw(ApiResource::erase::<core::ReplicationController>(&())))
+            replicationcontrollers: Informer::of(raw::<core::ReplicationController>(client))
                 .index(owned)
                 .index(|set: &ReplicaSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
                 .start(project::replica_set),
-            jobs: Informer::of(raw(ApiResource::erase::<batch::Job>(&())))
+            jobs: Informer::of(raw::<batch::Job>(client))
                 .index(|job: &Job, values| values.extend(job.owner.iter().map(|owner| owner.uid.as_str().into())))
                 .index(|job: &Job, values| values.extend(job.key.namespace.as_deref().map(Into::into)))
                 .start(job::job),
-            cronjobs: Informer::of(raw(ApiResource::erase::<batch::CronJob>(&()))).start(cron::cron_job),
-            daemonsets: Informer::of(raw(ApiResource::erase::<apps::DaemonSet>(&())))
+            cronjobs: Informer::of(raw::<batch::CronJob>(client)).start(cron::cron_job),
+            daemonsets: Informer::of(raw::<apps::DaemonSet>(client))
                 .index(|_: &DaemonSet, _| {})
                 .index(|set: &DaemonSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
                 .start(daemon::daemon_set),
-            statefulsets: Informer::of(raw(ApiResource::erase::<apps::StatefulSet>(&())))
+            statefulsets: Informer::of(raw::<apps::StatefulSet>(client))
                 .index(|_: &StatefulSet, _| {})
                 .index(|set: &StatefulSet, values| values.extend(set.key.namespace.as_deref().map(Into::into)))
                 .start(stateful::stateful_set),
-            revisions: Informer::of(raw(ApiResource::erase::<apps::ControllerRevision>(&())))
+            revisions: Informer::of(raw::<apps::ControllerRevision>(client))
                 .index(|one: &Revision, values| values.extend(one.owner.iter().map(|owner| owner.uid.as_str().into())))
                 .index(|one: &Revision, values| values.extend(one.key.namespace.as_deref().map(Into::into)))
                 .start(daemon::revision),
-            deployments: Informer::of(raw(ApiResource::erase::<apps::Deployment>(&()))).start(project::deployment),
+            deployments: Informer::of(raw::<apps::Deployment>(client)).start(project::deployment),
             services: Informer::of(Api::<core::Service>::all(all())).start(project::service),
             slices: Informer::of(Api::<discovery::EndpointSlice>::all(all()))
                 .index(|slice: &Slice, values| values.extend(slice.service.as_deref().map(Into::into)))
@@ -142,16 +148,16 @@ impl World {
             budgets: Informer::of(Api::<policy::PodDisruptionBudget>::all(all()))
                 .index(|budget: &Budget, values| values.extend(budget.key.namespace.as_deref().map(Into::into)))
                 .start(project::budget),
-            quotas: Informer::of(raw(ApiResource::erase::<core::ResourceQuota>(&())))
-                .index(|quota: &Quota, values| values.extend(quota.key.namespace.as_deref().map(Into::into)))
-                .start(project::quota),
-            claims: Informer::of(raw(ApiResource::erase::<core::PersistentVolumeClaim>(&())))
+            quotas: quotas(client),
+            claims: Informer::of(raw::<core::PersistentVolumeClaim>(client))
                 .start(|claim| project::protected(claim, What::Claims)),
-            volumes: Informer::of(raw(ApiResource::erase::<core::PersistentVolume>(&())))
+            volumes: Informer::of(raw::<core::PersistentVolume>(client))
                 .start(|volume| project::protected(volume, What::Volumes)),
-            attributes_classes: Informer::of(raw(ApiResource::erase::<storage::VolumeAttributesClass>(&())))
+            attributes_classes: Informer::of(raw::<storage::VolumeAttributesClass>(client))
                 .start(|class| project::protected(class, What::AttributesClasses)),
             migrations: Informer::of(Api::<migration::StorageVersionMigration>::all(all())).start(project::migration),
+            policies: policies(client),
+            definitions: definitions(client),
         }
     }
 
@@ -182,5 +188,28 @@ impl World {
         self.volumes.synced().await;
         self.attributes_classes.synced().await;
         self.migrations.synced().await;
+        self.policies.synced().await;
+        self.definitions.synced().await;
     }
+}
+
+fn quotas(client: &Client) -> Informer<Quota> {
+    Informer::of(raw::<core::ResourceQuota>(client))
+        .index(|quota: &Quota, values| values.extend(quota.key.namespace.as_deref().map(Into::into)))
+        .start(project::quota)
+}
+
+fn definitions(client: &Client) -> Informer<Definition> {
+    Informer::of(raw::<extensions::CustomResourceDefinition>(client)).start(project::definition)
+}
+
+fn policies(client: &Client) -> Informer<Policy> {
+    Informer::of(raw::<admission::ValidatingAdmissionPolicy>(client))
+        .index(|policy: &Policy, values| values.extend(policy.named.iter().map(Into::into)))
+        .start(project::policy)
+}
+
+/// The objects of a kind as they are.
+fn raw<K: Resource<DynamicType = ()>>(client: &Client) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &ApiResource::erase::<K>(&()))
 }

@@ -113,6 +113,21 @@ impl Writer {
         .await
     }
 
+    /// Applies a subresource; what others own of it is taken over.
+    pub(crate) async fn apply_sub(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+        sub: &str,
+        manager: &str,
+        body: &Value,
+    ) -> Result<Value, kube::Error> {
+        let path = format!("{}/{sub}?fieldManager={manager}&force=true", kind.object(key));
+        // JSON is YAML.
+        self.send(Method::PATCH, &path, "application/apply-patch+yaml", body)
+            .await
+    }
+
     /// Deletes if it is still the object that was seen; one that is gone already is no error.
     pub(crate) async fn delete(
         &self,
@@ -138,6 +153,13 @@ impl Writer {
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, kube::Error> {
         let request = Request::get(path).body(Vec::new()).map_err(unsendable)?;
+        self.client.request(request).await
+    }
+
+    /// Gets a document in one of its forms.
+    pub(crate) async fn get_as(&self, path: &str, form: &str) -> Result<Value, kube::Error> {
+        let request = Request::get(path).header(http::header::ACCEPT, form);
+        let request = request.body(Vec::new()).map_err(unsendable)?;
         self.client.request(request).await
     }
 

@@ -26,6 +26,7 @@ use crate::rules::view::View as _;
 use crate::schema::{Schema, Text, TypeId};
 
 pub(crate) use check::{leads_somewhere, schema as check_schema};
+pub(crate) use expressions::{declare_published, escape};
 pub(crate) use json_path::JsonPath;
 pub(crate) use structural::Node;
 

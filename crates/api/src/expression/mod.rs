@@ -4,7 +4,7 @@
 //! The language is the crate `cel`'s. Whose expression it is, and what follows from its value, is not known here. The
 //! rules of custom resources' schemas are `custom::cel`'s.
 
-mod environment;
+pub(crate) mod environment;
 mod scope;
 mod values;
 

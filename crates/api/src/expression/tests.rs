@@ -102,6 +102,10 @@ fn errors_are_those_of_kubernetes() {
             "nothing == 1",
             "compilation failed: ERROR: <input>:1:1: undeclared reference to 'nothing' (in container '')\n | nothing == 1\n | ^",
         ),
+        (
+            "namespaceObject.metadata.uid == ''",
+            "compilation failed: ERROR: <input>:1:25: undefined field 'uid'\n | namespaceObject.metadata.uid == ''\n | ........................^",
+        ),
     ] {
         assert_eq!(told(text), Err(why.to_owned()), "{text}");
     }

@@ -131,11 +131,7 @@ impl Place {
 
     fn field(&self, name: &str) -> Place {
         match self {
-            Place::Declared(declared) => declared
-                .fields
-                .get(name)
-                .cloned()
-                .map_or(Place::Nowhere, Place::Declared),
+            Place::Declared(declared) => declared.field(name).cloned().map_or(Place::Nowhere, Place::Declared),
             Place::Keys | Place::Nowhere => Place::Nowhere,
         }
     }

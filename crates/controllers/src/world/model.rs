@@ -252,6 +252,22 @@ impl Migration {
     }
 }
 
+/// A validating admission policy.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    pub(crate) key: ObjectKey,
+    /// What it names, as [`crate::policies::named`] says.
+    pub(crate) named: Vec<String>,
+}
+
+/// The definition of a custom resource.
+#[derive(Debug, Clone)]
+pub(crate) struct Definition {
+    pub(crate) group: String,
+    pub(crate) plural: String,
+    pub(crate) singular: String,
+}
+
 /// A disruption budget.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {

@@ -533,3 +533,20 @@ pub(super) fn migration(migration: &migration::StorageVersionMigration) -> Migra
             .any(|condition| condition.status == "True" && matches!(condition.type_.as_str(), "Succeeded" | "Failed")),
     }
 }
+
+pub(super) fn policy(policy: &DynamicObject) -> Policy {
+    Policy {
+        key: key(&policy.metadata),
+        named: crate::policies::named(&policy.data).into_iter().collect(),
+    }
+}
+
+pub(super) fn definition(definition: &DynamicObject) -> Definition {
+    let spec = &definition.data["spec"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Definition {
+        group: text(&spec["group"]),
+        plural: text(&spec["names"]["plural"]),
+        singular: text(&spec["names"]["singular"]),
+    }
+}

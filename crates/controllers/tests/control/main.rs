@@ -5,6 +5,7 @@ mod foreign;
 mod harness;
 mod life;
 mod migration;
+mod policies;
 mod protection;
 mod quota;
 mod rollout;

@@ -38,6 +38,11 @@ impl Sized {
     }
 }
 
+/// Declares the objects of a kind by its published schema, without references; none when it is of no known type.
+pub(crate) fn declare_published(schema: &Value, name: &str) -> Option<Declaration> {
+    declare(schema, true, name).map(|sized| sized.declared)
+}
+
 /// Declares a schema; none when it is of no type that rules know. `whole` are objects with a kind and metadata of their
 /// own, `name` is that of the type.
 pub(super) fn declare(schema: &Value, whole: bool, name: &str) -> Option<Sized> {
@@ -80,9 +85,23 @@ pub(super) fn declare(schema: &Value, whole: bool, name: &str) -> Option<Sized> 
     }
 }
 
+/// Whether a schema itself says what every object has: its kind, its version and its names.
+pub(super) fn says_whole(schema: &Value) -> bool {
+    let properties = schema.at("properties");
+    let metadata = properties.at("metadata");
+    let named = metadata.at("properties");
+    let texts = [
+        properties.at("kind"),
+        properties.at("apiVersion"),
+        named.at("name"),
+        named.at("generateName"),
+    ];
+    metadata.text("type") == "object" && texts.iter().all(|field| field.text("type") == "string")
+}
+
 fn object(schema: &Value, whole: bool, name: &str) -> Sized {
     let mut properties = schema.map("properties").cloned().unwrap_or_default();
-    if whole {
+    if whole && !says_whole(schema) {
         properties.insert("kind".to_owned(), json!({"type": "string"}));
         properties.insert("apiVersion".to_owned(), json!({"type": "string"}));
         let name = json!({"type": "string", "maxLength": 253});
@@ -94,14 +113,16 @@ fn object(schema: &Value, whole: bool, name: &str) -> Sized {
     let mut least = 2;
     for (field, of) in &properties {
         let embedded = of.is("x-kubernetes-embedded-resource");
-        let Some(sized) = declare(of, embedded, &format!("{name}.{field}")) else {
+        let escaped = escape(field);
+        let within = format!("{name}.{}", escaped.as_deref().unwrap_or(field));
+        let Some(sized) = declare(of, embedded, &within) else {
             continue;
         };
         if required.contains(&field.as_str()) && of.at("default").is_null() {
             least += field.len() as u64 + sized.least + 4;
         }
-        if let Some(field) = escape(field) {
-            fields.insert(field, sized.declared);
+        if let Some(escaped) = escaped {
+            fields.insert(escaped, sized.declared);
         }
     }
     Sized {

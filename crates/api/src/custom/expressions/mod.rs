@@ -13,7 +13,9 @@ use cel::Budget;
 use meta::FieldError;
 use serde_json::Value;
 
+pub(crate) use declare::declare_published;
 pub(crate) use definition::check_rules;
+pub(crate) use names::escape;
 use place::{Place, Visit};
 
 /// What all rules together may cost for one object, and each of them, as in Kubernetes.

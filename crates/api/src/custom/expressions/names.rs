@@ -1,7 +1,7 @@
 //! The names of fields in rules: those that are no identifiers are written another way.
 
 /// A field's name as rules write it; none when they can't.
-pub(super) fn escape(name: &str) -> Option<String> {
+pub(crate) fn escape(name: &str) -> Option<String> {
     if cel::is_identifier(name) && !name.contains("__") {
         return Some(name.to_owned());
     }

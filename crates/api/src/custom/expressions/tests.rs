@@ -109,7 +109,7 @@ fn values_are_what_their_schemas_say() {
         (
             json!({"type": "object", "properties": {"a-b": {"type": "string"}, "namespace": {"type": "string"}}}),
             json!({"a-b": "x", "namespace": "y"}),
-            "self.v.a__dash__b == 'x' && self.v.__namespace__ == 'y'",
+            "self.v.a__dash__b == 'x' && self.v.__namespace__ == 'y' && self.v.namespace == 'y'",
         ),
         (
             json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}),

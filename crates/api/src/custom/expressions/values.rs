@@ -7,6 +7,7 @@ use base64::Engine as _;
 use cel::{Key, Map, Value as Cel};
 use serde_json::Value;
 
+use super::declare::says_whole;
 use super::names::escape;
 use crate::rules::view::View as _;
 
@@ -50,6 +51,7 @@ impl Form {
     }
 
     fn object(schema: &Value, whole: bool) -> Form {
+        let whole = whole && !says_whole(schema);
         let mut fields = Vec::new();
         let mut add = |name: &str, form| {
             if let Some(escaped) = escape(name) {
