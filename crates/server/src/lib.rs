@@ -38,6 +38,7 @@ mod runtime;
 mod server;
 mod service;
 mod status;
+mod traces;
 mod user;
 mod wire;
 
@@ -52,4 +53,5 @@ pub use mounted::{Answer, Mounted};
 pub use runtime::RuntimeConfig;
 pub use server::Server;
 pub use service::Service;
+pub use traces::TracingSettings;
 pub use user::User;

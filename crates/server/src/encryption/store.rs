@@ -19,6 +19,7 @@ use super::kms::Plugin;
 use super::metrics::Transformations;
 use super::transformer::{Transformers, resource};
 use super::{TransformError, is_encrypted};
+use crate::traces;
 
 /// A store whose values are encrypted as the configuration says.
 pub(crate) struct EncryptedStore {
@@ -244,7 +245,7 @@ impl Store for EncryptedStore {
     }
 
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Got, Error> {
-        let mut got = self.inner.get(key, at).await?;
+        let mut got = traced(self.inner.get(key, at)).await?;
         if let Some(record) = &mut got.record {
             self.layer.open_record(record).await;
         }
@@ -252,7 +253,7 @@ impl Store for EncryptedStore {
     }
 
     async fn range(&self, range: Range) -> Result<Page, Error> {
-        let mut page = self.inner.range(range).await?;
+        let mut page = traced(self.inner.range(range)).await?;
         for record in &mut page.records {
             self.layer.open_record(record).await;
         }
@@ -265,7 +266,7 @@ impl Store for EncryptedStore {
                 *value = self.layer.seal(key, std::mem::take(value)).await?;
             }
         }
-        let mut outcome = self.inner.commit(txn).await?;
+        let mut outcome = traced(self.inner.commit(txn)).await?;
         if let Outcome::Conflict { current, .. } = &mut outcome {
             for record in current.iter_mut().flatten() {
                 self.layer.open_record(record).await;
@@ -286,6 +287,14 @@ impl Store for EncryptedStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.inner.compact(revision).await
+    }
+}
+
+/// Calls the store as a part of the trace that the current request belongs to.
+async fn traced<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match traces::parent() {
+        None => call.await,
+        Some(parent) => ::store::traced(parent, call).await,
     }
 }
 

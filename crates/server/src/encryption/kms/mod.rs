@@ -31,6 +31,7 @@ use self::client::Client;
 use self::seed::Seed;
 use super::TransformError;
 use super::config::Kms;
+use crate::traces;
 
 /// How often the status is asked for, and how often while something is wrong.
 const POLL: Duration = Duration::from_secs(60);
@@ -249,6 +250,8 @@ impl Plugin {
 
     /// A value as it is stored behind the prefix.
     pub(super) fn seal(&self, key: &str, value: &[u8]) -> Result<Vec<u8>, TransformError> {
+        let mut span = traces::leaf("TransformToStorage with envelopeTransformer");
+        span.set("transformer.provider.name", &self.name);
         let now = self.writing.load_full();
         let now = now.ok_or_else(|| TransformError::new("got unexpected nil transformer"))?;
         if self.now() > now.until {
@@ -268,6 +271,8 @@ impl Plugin {
 
     /// The value behind stored bytes, and whether another key would write it now.
     pub(super) async fn open(&self, key: &str, stored: &[u8]) -> Result<(Bytes, bool), TransformError> {
+        let mut span = traces::leaf("TransformFromStorage with envelopeTransformer");
+        span.set("transformer.provider.name", &self.name);
         let object = EncryptedObject::decode(stored).map_err(|error| TransformError::new(error.to_string()))?;
         if object.source != SEED {
             let why = format!("unknown encryptedDEKSourceType: {}", object.source);
