@@ -70,8 +70,8 @@ impl Core {
             pki::share(&config, &*store).await?;
         }
         let pki = Pki::open(&config)?;
-        let others = Others::open(config.authentication.as_ref(), &issuer(&config))?;
-        let at_rest = Arc::new(EncryptedStore::open(store, config.encryption.as_ref()).await?);
+        let others = Others::open(config.authentication.as_ref(), &issuer(&config), &config.server_id())?;
+        let at_rest = Arc::new(EncryptedStore::open(store, config.encryption.as_ref(), &config.server_id()).await?);
         let store: Arc<dyn Store> = Arc::clone(&at_rest) as Arc<dyn Store>;
         let proxies = config.request_header.as_ref();
         let proxies = proxies.map(|settings| crate::authn::Proxies::open(settings, &pki.ca));

@@ -19,6 +19,7 @@ mod core;
 mod encryption;
 mod endpoints;
 mod error;
+mod exposition;
 mod extensions;
 mod fairness;
 mod file_changes;

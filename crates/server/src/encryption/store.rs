@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use super::config::{EncryptionConfiguration, EncryptionSettings, Kms};
-use super::kms::Plugin;
+use super::kms::{Calls, Plugin};
 use super::metrics::Transformations;
 use super::transformer::{Transformers, resource};
 use super::{TransformError, is_encrypted};
@@ -45,7 +45,9 @@ impl EncryptedStore {
     pub(crate) async fn open(
         inner: Arc<dyn Store>,
         settings: Option<&EncryptionSettings>,
+        server_id: &str,
     ) -> Result<EncryptedStore, crate::Error> {
+        let count = Transformations::new(server_id);
         let healed = Arc::new(Notify::new());
         let mut loaded = [0; 32];
         let transformers = match settings {
@@ -53,7 +55,8 @@ impl EncryptedStore {
             Some(settings) => {
                 let text = read(&settings.file)?;
                 loaded = fingerprint(&text);
-                load(&settings.file, &text, settings.reload, &healed)?
+                count.holds(&loaded);
+                load(&settings.file, &text, settings.reload, (&healed, &count.calls))?
             }
         };
         for plugin in transformers.plugins() {
@@ -62,7 +65,7 @@ impl EncryptedStore {
         }
         let layer = Layer {
             transformers: ArcSwap::from_pointee(transformers),
-            count: Transformations::default(),
+            count,
             unread: Mutex::default(),
             healed,
         };
@@ -109,12 +112,15 @@ impl EncryptedStore {
         if *self.loaded.lock() == fingerprint(&text) {
             return Ok(false);
         }
-        let transformers = load(file, &text, true, &self.layer.healed)?;
+        let layer = &self.layer;
+        let transformers = load(file, &text, true, (&layer.healed, &layer.count.calls))?;
         for plugin in transformers.plugins() {
             plugin.check().await.map_err(|why| unusable(file, why))?;
         }
         self.layer.transformers.store(Arc::new(transformers));
-        *self.loaded.lock() = fingerprint(&text);
+        let loaded = fingerprint(&text);
+        *self.loaded.lock() = loaded;
+        self.layer.count.holds(&loaded);
         self.layer.healed.notify_one();
         Ok(true)
     }
@@ -166,9 +172,15 @@ fn read(file: &Path) -> Result<String, crate::Error> {
     }
 }
 
-fn load(file: &Path, text: &str, reload: bool, healed: &Arc<Notify>) -> Result<Transformers, crate::Error> {
+/// Makes what a configuration says. Its plug-ins tell `healed` when they answer again, and count what they are asked.
+fn load(
+    file: &Path,
+    text: &str,
+    reload: bool,
+    (healed, calls): (&Arc<Notify>, &Arc<Calls>),
+) -> Result<Transformers, crate::Error> {
     let configuration = EncryptionConfiguration::parse(text, reload).map_err(|why| unusable(file, why))?;
-    let mut connect = |kms: &Kms| Plugin::start(kms, healed);
+    let mut connect = |kms: &Kms| Plugin::start(kms, healed, calls);
     Transformers::new(&configuration, &mut connect).map_err(|error| unusable(file, error.to_string()))
 }
 
