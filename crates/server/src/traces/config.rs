@@ -45,7 +45,13 @@ impl TracingSettings {
     /// # Errors
     /// What can't be used, with the field that says it, and what it may say.
     pub fn parse(text: &str) -> Result<TracingSettings, String> {
-        let given: TracingConfiguration = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        // What is no YAML is told with the lines around it; the first says what it is.
+        let first = |error: String| {
+            let line = error.lines().next().unwrap_or_default();
+            line.trim_start_matches("error: ").to_owned()
+        };
+        let tree: Value = serde_saphyr::from_str(text).map_err(|error| first(error.to_string()))?;
+        let given: TracingConfiguration = serde_json::from_value(tree).map_err(|error| error.to_string())?;
         let version = given.api_version.strip_prefix("apiserver.config.k8s.io/");
         if given.kind != "TracingConfiguration" || !matches!(version, Some("v1" | "v1beta1" | "v1alpha1")) {
             return Err("apiVersion and kind: must be apiserver.config.k8s.io/v1, TracingConfiguration".to_owned());
@@ -182,7 +188,10 @@ mod tests {
         let whole = "samplingRatePerMillion: Invalid value: \"many\": must be a whole number from 0 to 1000000";
         assert_eq!(why, whole);
         assert!(told("endpoint: 4317").starts_with("endpoint: Invalid value: 4317: must be HOST:PORT"));
-        assert!(told("endpiont: a").contains("endpiont"));
+        let why =
+            "unknown field `endpiont`, expected one of `apiVersion`, `kind`, `endpoint`, `samplingRatePerMillion`";
+        assert_eq!(told("endpiont: a"), why);
+        assert_eq!(told("endpoint: ["), "line 3 column 11: unclosed bracket '['");
         for endpoint in [
             "localhost:port",
             "unix:run",
