@@ -175,6 +175,9 @@ pub struct SettingsArgs {
     /// Encryption at rest.
     #[command(flatten)]
     pub encryption: crate::encryption::EncryptionArgs,
+    /// Traces.
+    #[command(flatten)]
+    pub tracing: crate::traces::TracingArgs,
     /// Front proxies.
     #[command(flatten)]
     pub front_proxy: crate::front_proxy::FrontProxyArgs,

@@ -92,6 +92,9 @@ pub struct Settings {
     /// What is encrypted at rest.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encryption: EncryptionFile,
+    /// The file that says what is traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<PathBuf>,
     /// Which front proxies are believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub front_proxies: Option<FrontProxies>,
@@ -221,6 +224,7 @@ impl Instance {
         settings.authentication =
             Authentication::of(std::mem::take(&mut settings.authentication), &given.authentication)?;
         settings.encryption = EncryptionFile::of(std::mem::take(&mut settings.encryption), &given.encryption)?;
+        settings.tracing = crate::traces::file(settings.tracing.take(), &given.tracing)?;
         settings.front_proxies = FrontProxies::of(settings.front_proxies.take(), &given.front_proxy)?;
         settings.etcd = EtcdPlace::of(settings.etcd.take(), &given.store, stored.is_some())?;
         if let Some(listen) = given.listen {
@@ -371,6 +375,7 @@ impl Settings {
             audit: None,
             authentication: Authentication::default(),
             encryption: EncryptionFile::default(),
+            tracing: None,
             front_proxies: None,
             runtime_config: Vec::new(),
             etcd: None,

@@ -24,6 +24,7 @@ pub mod progress;
 pub mod status;
 pub mod store;
 pub mod token;
+pub mod traces;
 pub mod up;
 pub mod wait;
 

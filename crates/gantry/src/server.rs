@@ -1,6 +1,7 @@
 //! `gantry server`: store, API, controllers and scheduler in one process.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use cli::{Instance, Settings};
 use controllers::SigningKey;
 use server::{
     AuditPolicy, AuditSettings, AuthenticationSettings, Config, EncryptionSettings, LogSettings, OidcSettings,
-    RequestHeaderSettings, RuntimeConfig, Server, User, WebhookSettings, kubeconfig,
+    RequestHeaderSettings, RuntimeConfig, Server, TracingSettings, User, WebhookSettings, kubeconfig,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -61,6 +62,7 @@ async fn serve(instance: &Instance, settings: &Settings, cancel: CancellationTok
     for part in parts {
         let _ = part.await;
     }
+    server.flush_traces().await;
     store.close();
     Ok(())
 }
@@ -95,6 +97,7 @@ fn config(instance: &Instance, settings: &Settings) -> anyhow::Result<Config> {
         file,
         reload: settings.encryption.reload,
     });
+    config.tracing = settings.tracing.as_deref().map(tracing).transpose()?;
     config.request_header = settings.front_proxies.as_ref().map(front_proxies).transpose()?;
     Ok(config)
 }
@@ -161,6 +164,14 @@ fn audit(files: &AuditFiles) -> anyhow::Result<AuditSettings> {
         audit.webhook = Some(webhook);
     }
     Ok(audit)
+}
+
+fn tracing(file: &Path) -> anyhow::Result<TracingSettings> {
+    let given = || format!("--tracing-config-file {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(given)?;
+    TracingSettings::parse(&text)
+        .map_err(anyhow::Error::msg)
+        .with_context(given)
 }
 
 fn write_credentials(instance: &Instance, settings: &Settings, server: &Server) -> anyhow::Result<()> {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
 
 use crate::admission::AdmissionSettings;
 use crate::audit::AuditSettings;
 use crate::authn::{AuthenticationSettings, RequestHeaderSettings};
 use crate::encryption::EncryptionSettings;
 use crate::runtime::RuntimeConfig;
+use crate::traces::TracingSettings;
 
 /// A server's settings. [`Config::new`] has the defaults; change what differs.
 #[derive(Clone, Debug)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// The proxies that may say in headers who asks; none when there is none.
     pub request_header: Option<RequestHeaderSettings>,
+    /// Which requests are traced, and where their traces go; none is when there is none.
+    pub tracing: Option<TracingSettings>,
     /// Whether other servers may have the same store.
     pub shared_store: bool,
     /// What the cluster's keys are encrypted with in a shared store; without it they aren't there.
@@ -72,6 +76,7 @@ impl Config {
             encryption: None,
             runtime: RuntimeConfig::default(),
             request_header: None,
+            tracing: None,
             shared_store: false,
             keys_secret: None,
         }
@@ -95,6 +100,18 @@ impl Config {
             ip => ip,
         };
         format!("https://{}", SocketAddr::new(ip, self.listen.port()))
+    }
+
+    /// What tells this server from all others, also from one on the same machine: `apiserver-` and a hash, as kube-apiserver
+    /// has it.
+    pub(crate) fn server_id(&self) -> String {
+        let host = rustix::system::uname();
+        let mut hash = Sha256::new();
+        hash.update(host.nodename().to_bytes());
+        hash.update([0]);
+        hash.update(self.data_dir.as_os_str().as_encoded_bytes());
+        let hash = hex::encode(hash.finalize());
+        format!("apiserver-{}", &hash[..26])
     }
 
     pub(crate) fn pki_dir(&self) -> PathBuf {

@@ -23,6 +23,7 @@ use crate::encryption::EncryptedStore;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::pki::{self, Pki};
+use crate::traces::Tracer;
 use crate::{Config, Error};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) fairness: crate::fairness::Fairness,
     /// None when nothing is written down.
     pub(crate) audit: Option<Arc<crate::audit::Audit>>,
+    /// None when nothing is traced.
+    pub(crate) tracer: Option<Arc<Tracer>>,
     policy: ArcSwap<Policy>,
     pods: node::Pods,
     rbac: [Arc<Cache>; 4],
@@ -67,8 +70,8 @@ impl Core {
             pki::share(&config, &*store).await?;
         }
         let pki = Pki::open(&config)?;
-        let others = Others::open(config.authentication.as_ref(), &issuer(&config))?;
-        let at_rest = Arc::new(EncryptedStore::open(store, config.encryption.as_ref()).await?);
+        let others = Others::open(config.authentication.as_ref(), &issuer(&config), &config.server_id())?;
+        let at_rest = Arc::new(EncryptedStore::open(store, config.encryption.as_ref(), &config.server_id()).await?);
         let store: Arc<dyn Store> = Arc::clone(&at_rest) as Arc<dyn Store>;
         let proxies = config.request_header.as_ref();
         let proxies = proxies.map(|settings| crate::authn::Proxies::open(settings, &pki.ca));
@@ -87,6 +90,10 @@ impl Core {
             cache(RBAC, bindings)?,
         ];
         let pods = cache("", "pods")?;
+        let stopping = CancellationToken::new();
+        let tracer = config.tracing.as_ref();
+        let tracer = tracer.map(|settings| Tracer::start(settings, &config.server_id(), &stopping));
+        let tracer = tracer.transpose().map_err(Error::Tracing)?;
         let core = Core {
             config,
             pki,
@@ -101,11 +108,12 @@ impl Core {
             tunnels: tunnel::Registry::default(),
             registry: std::sync::OnceLock::new(),
             metrics: Metrics::default(),
-            stopping: CancellationToken::new(),
+            stopping,
             extensions: crate::extensions::Extensions::default(),
             aggregation: crate::aggregation::Aggregation::default(),
             fairness: crate::fairness::Fairness::default(),
             audit,
+            tracer,
             policy: ArcSwap::default(),
             pods,
             rbac,
@@ -118,6 +126,14 @@ impl Core {
     /// The issuer of service account tokens, and the audience of those that are meant for this API.
     pub(crate) fn issuer(&self) -> String {
         issuer(&self.config)
+    }
+
+    /// What the store is called in traces.
+    pub(crate) fn store_name(&self) -> &'static str {
+        match self.config.shared_store {
+            true => "etcd3",
+            false => "embedded",
+        }
     }
 
     pub(crate) fn is_ready(&self) -> bool {

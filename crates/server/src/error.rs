@@ -33,6 +33,9 @@ pub enum Error {
     /// Audit events can't be sent where they should be.
     #[error("the audit webhook: {0}")]
     AuditWebhook(String),
+    /// Traces can't be sent where they should be.
+    #[error("the tracing configuration: endpoint: {0}")]
+    Tracing(String),
     /// The store can't be read.
     #[error("reading the store")]
     Watch(#[from] watch::Error),

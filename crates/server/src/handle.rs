@@ -20,7 +20,8 @@ use crate::http::negotiate::{self, Forms, Wanted};
 use crate::http::path::{RequestInfo, ResourcePath};
 use crate::http::query::Query;
 use crate::kinds::Kind;
-use crate::rest::{self, Call, answer};
+use crate::rest::{self, Call, answer, spans};
+use crate::traces::{self, Arrived, Root};
 use crate::user::User;
 use crate::{aggregation, authn, endpoints, mounted};
 
@@ -75,7 +76,7 @@ pub(crate) async fn handle(core: Arc<Core>, parts: Parts, body: Incoming, identi
         wanted,
         audit_id: audit_id.clone(),
     };
-    let mut response = identified(core, asked, identity).await;
+    let mut response = identified(core, asked, identity, started).await;
     if let Ok(id) = HeaderValue::from_str(&audit_id) {
         response.headers_mut().insert("audit-id", id);
     }
@@ -94,9 +95,8 @@ fn audit_id(parts: &Parts) -> String {
     }
 }
 
-/// Finds out who asks, and begins the trail of the request for the audit log.
-async fn identified(core: Arc<Core>, asked: Asked, identity: Identity) -> Response<Body> {
-    let wanted = asked.wanted;
+/// Finds out who asks. With that it is known which trace the request belongs to.
+async fn identified(core: Arc<Core>, asked: Asked, identity: Identity, started: Instant) -> Response<Body> {
     let user = match identity {
         Identity::InProcess(user) => Ok((*user).clone()),
         Identity::Network(peer) => {
@@ -104,7 +104,30 @@ async fn identified(core: Arc<Core>, asked: Asked, identity: Identity) -> Respon
             authn::authenticate(&core, parts.uri.path(), &parts.headers, peer.as_ref()).await
         }
     };
+    let Some(tracer) = &core.tracer else {
+        return audited(core, user, asked).await;
+    };
+    let root = Root::begin(
+        tracer,
+        &Arrived {
+            parts: &asked.parts,
+            info: &asked.info,
+            audit_id: &asked.audit_id,
+            user: user.as_ref().ok(),
+            at: started,
+        },
+    );
+    root.preceded_by("authentication");
+    // Boxed, as it is seldom needed.
+    let response = Box::pin(root.run(audited(core, user, asked))).await;
+    root.end(response)
+}
+
+/// Begins the trail of the request for the audit log.
+async fn audited(core: Arc<Core>, user: Result<User, Status>, asked: Asked) -> Response<Body> {
+    let wanted = asked.wanted;
     let trail = core.audit.as_ref().and_then(|audit| {
+        let _span = traces::leaf("audit");
         let user = user.as_ref().ok();
         audit.begin(user, &asked.parts, &asked.info, &asked.query, &asked.audit_id)
     });
@@ -128,10 +151,12 @@ async fn run(core: Arc<Core>, mut user: User, asked: Asked, trail: Option<Trail>
     }
     let wanted = asked.wanted;
     let attributes = Attributes::of(&user, &asked.info, asked.query.get("fieldSelector").unwrap_or_default());
+    let waiting = traces::leaf("priorityandfairness");
     let place = match core.fairness.enter(&core, &attributes, &asked.info, &asked.query).await {
         Ok(place) => place,
         Err(too_many) => return Ok(too_many.response()),
     };
+    drop(waiting);
     let answered = serve(core, user, asked, trail).await;
     let mut response = answered.unwrap_or_else(|status| answer::of_status(&status, wanted));
     if let Some(place) = place {
@@ -171,6 +196,7 @@ async fn authorize(
     query: &Query,
     trail: Option<&Trail>,
 ) -> Result<(), Status> {
+    let _span = traces::leaf("authorization");
     let attributes = Attributes::of(user, info, query.get("fieldSelector").unwrap_or_default());
     let mut decision = core.decide(&attributes);
     if user.node().is_some() && matches!(decision, Decision::NoOpinion(_)) {
@@ -249,16 +275,22 @@ async fn resource(
     if let Some(text) = call.kind.row.custom.as_ref().and_then(|custom| custom.deprecation()) {
         call.warn(text);
     }
+    Ok(answered(&call).await)
+}
+
+/// The answer of a verb, or why there is none.
+async fn answered(call: &Call) -> Response<Body> {
+    let verb = spans::verb(call);
     // Boxed: what lies below is deep, and most of it is seldom needed.
-    let answered = match Box::pin(rest::handle(&call)).await {
-        Ok(answer) => answer.into_response(&call),
-        Err(status) => Err(status),
-    };
-    Ok(answered.unwrap_or_else(|status| {
+    let answered = Box::pin(rest::handle(call)).await;
+    let writing = spans::serialize(call);
+    let response = answered.and_then(|answer| answer.into_response(call));
+    let response = response.unwrap_or_else(|status| {
         let mut response = answer::of_status(&status, call.wanted);
-        answer::add_warnings(&call, &mut response);
+        answer::add_warnings(call, &mut response);
         response
-    }))
+    });
+    spans::end(verb, writing, response)
 }
 
 async fn read(mut body: Incoming) -> Result<Bytes, Status> {

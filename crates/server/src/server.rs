@@ -93,6 +93,13 @@ impl Server {
         self.core.stopping.cancel();
     }
 
+    /// Sends what is left of traces; for the end, when everything else has been answered.
+    pub async fn flush_traces(&self) {
+        if let Some(tracer) = &self.core.tracer {
+            tracer.flush().await;
+        }
+    }
+
     /// Keys and certificates.
     pub fn pki(&self) -> &Pki {
         &self.core.pki

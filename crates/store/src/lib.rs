@@ -5,6 +5,7 @@
 //! revision can be read until it is compacted; one ordered feed tells of every change. Values are opaque bytes: no
 //! Kubernetes kind, no JSON and no cache may ever be in here.
 
+mod caller;
 pub mod embedded;
 mod error;
 pub mod etcd;
@@ -18,6 +19,7 @@ mod txn;
 use async_trait::async_trait;
 use meta::Revision;
 
+pub use caller::traced;
 pub use embedded::Embedded;
 pub use error::Error;
 pub use etcd::Etcd;

@@ -41,6 +41,7 @@ use crate::core::Core;
 use crate::kinds::Kind;
 use crate::rest::commit::Extra;
 use crate::rest::{Call, options};
+use crate::traces;
 use crate::user::User;
 
 use rounds::Rounds;
@@ -178,6 +179,7 @@ impl Chain {
     }
 
     pub(crate) async fn mutate(&self, review: &Review<'_>, object: &mut Value) -> Result<(), Status> {
+        let _span = traces::enter("mutating admission");
         let mut rounds = Rounds::default();
         self.round(review, object, &mut rounds).await?;
         if rounds.wanted {
@@ -196,6 +198,7 @@ impl Chain {
     }
 
     pub(crate) async fn validate(&self, review: &Review<'_>, object: Option<&Value>) -> Result<(), Status> {
+        let _span = traces::enter("validating admission");
         for plugin in self.plugins.iter().filter(|plugin| plugin.concerns(review)) {
             plugin.validate(review, object).await?;
         }
@@ -206,8 +209,10 @@ impl Chain {
     /// A deletion: there is no object to change, and still the mutating ones are asked.
     pub(crate) async fn remove(&self, review: &Review<'_>) -> Result<(), Status> {
         let mut rounds = Rounds::default();
+        let span = traces::enter("mutating admission");
         self.policies.mutate(review, None, &mut rounds).await?;
         self.webhooks.mutate(review, None, &mut rounds).await?;
+        drop(span);
         self.validate(review, None).await
     }
 

@@ -22,6 +22,7 @@ use crate::http::body::Incoming;
 use crate::http::listen::PeerAddress;
 use crate::rest::sub::proxy::place::Place;
 use crate::rest::sub::proxy::transport::{is_upgrade, join, onward, strip};
+use crate::traces::{Caller, Outgoing};
 use crate::user::User;
 
 /// Every client asks for discovery, so a server that is slow must not hold all of them up.
@@ -54,7 +55,14 @@ pub(crate) async fn pass(
     if let Some(proxies) = &core.proxies {
         proxies.clear(&mut parts.headers);
     }
-    let request = request(parts, body, user, &place, audit_id)?;
+    let mut request = request(parts, body, user, &place, audit_id)?;
+    let caller = Caller {
+        span: None,
+        headers: Some(&parts.headers),
+    };
+    let url = format!("https://{}{}", authority(&place), request.uri());
+    let mut call = Outgoing::begin(caller, parts.method.as_str(), &url);
+    call.mark(request.headers_mut());
     let passing = endpoint.pass(core, &place, request);
     let passed = match is_discovery(parts.uri.path()) {
         true => match tokio::time::timeout(DISCOVERY, passing).await {
@@ -65,8 +73,13 @@ pub(crate) async fn pass(
     };
     let mut answer = match passed {
         Ok(answer) => answer,
-        Err(why) => return Ok(unavailable(&format!("error trying to reach service: {why}"))),
+        Err(why) => {
+            call.failed(&why);
+            return Ok(unavailable(&format!("error trying to reach service: {why}")));
+        }
     };
+    call.answered(answer.status());
+    let span = call.into_span();
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return join(parts.extensions.remove::<OnUpgrade>(), &mut answer, core);
     }
@@ -80,6 +93,7 @@ pub(crate) async fn pass(
             Body::stream(pieces.take_until(core.stopping.clone().cancelled_owned()))
         }
     };
+    let body = if span.is_on() { body.until_dropped(span) } else { body };
     let mut response = Response::new(body);
     *response.status_mut() = answered.status;
     *response.headers_mut() = answered.headers;

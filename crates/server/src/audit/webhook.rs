@@ -15,6 +15,7 @@ use super::event::Event;
 use crate::callout::{Credentials, Endpoint};
 use crate::core::Core;
 use crate::object::text;
+use crate::traces::Caller;
 
 /// So many events wait.
 const ROOM: usize = 10_000;
@@ -161,7 +162,11 @@ impl Webhook {
         let body = Bytes::from(list.to_string());
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS {
-            let Err(why) = self.endpoint.post(core, body.clone(), PATIENCE).await else {
+            let sent = self
+                .endpoint
+                .post(core, Caller::default(), body.clone(), PATIENCE)
+                .await;
+            let Err(why) = sent else {
                 return;
             };
             if attempt == ATTEMPTS || core.stopping.is_cancelled() {

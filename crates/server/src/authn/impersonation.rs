@@ -6,6 +6,7 @@ use meta::Status;
 use crate::authz::{self, Attributes, Decision};
 use crate::core::Core;
 use crate::http::query::decode;
+use crate::traces;
 use crate::user::{AUTHENTICATED, UNAUTHENTICATED, User};
 
 const USER: &str = "impersonate-user";
@@ -53,6 +54,7 @@ pub(crate) fn requested(core: &Core, by: &User, headers: &HeaderMap) -> Result<O
                 .replace("{UserExtra scopes}", &shown(&wanted)),
         ));
     }
+    let _span = traces::leaf("impersonation");
     permitted(core, by, &wanted)?;
     complete(&mut wanted);
     Ok(Some(wanted))

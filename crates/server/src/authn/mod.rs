@@ -8,6 +8,7 @@ mod bootstrap_token;
 mod configuration;
 pub(crate) mod impersonation;
 mod jwt;
+mod metrics;
 mod others;
 mod request_header;
 pub(crate) mod token;

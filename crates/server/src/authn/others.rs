@@ -9,16 +9,18 @@ use parking_lot::Mutex;
 
 use super::configuration::{AuthenticationSettings, Compiled};
 use super::jwt::{Authenticator, untrusted_issuer};
+use super::metrics::Counters;
 use crate::core::Core;
 use crate::file_changes::FileChanges;
 
 /// Who else is believed.
 pub(crate) struct Others {
     now: ArcSwap<Now>,
-    /// The file that says so, and its text that holds.
+    /// The file that says so, and its text as it was looked at last.
     file: Option<(std::path::PathBuf, Mutex<String>)>,
     /// The issuer that nobody else may be.
     own: String,
+    count: Arc<Counters>,
 }
 
 #[derive(Default)]
@@ -28,8 +30,8 @@ struct Now {
     open: Option<Vec<String>>,
 }
 
-impl From<Compiled> for Now {
-    fn from(compiled: Compiled) -> Now {
+impl Now {
+    fn of(compiled: Compiled, count: &Arc<Counters>) -> Now {
         let open = compiled
             .anonymous
             .and_then(|anonymous| match (anonymous.enabled, anonymous.conditions) {
@@ -37,24 +39,34 @@ impl From<Compiled> for Now {
                 (true, conditions) => Some(conditions.into_iter().map(|condition| condition.path).collect()),
                 (false, _) => Some(Vec::new()),
             });
-        Now {
-            issuers: compiled.authenticators.into_iter().map(Arc::new).collect(),
+        let issuers = compiled.authenticators.into_iter();
+        let issuers = issuers.map(|issuer| Arc::new(issuer.counted(count)));
+        let now = Now {
+            issuers: issuers.collect(),
             open,
-        }
+        };
+        count.believed(now.issuers.iter().map(|issuer| issuer.url()));
+        now
     }
 }
 
 impl Others {
     /// Reads the configuration, if there is one.
-    pub(crate) fn open(settings: Option<&AuthenticationSettings>, own: &str) -> Result<Others, crate::Error> {
+    pub(crate) fn open(
+        settings: Option<&AuthenticationSettings>,
+        own: &str,
+        server_id: &str,
+    ) -> Result<Others, crate::Error> {
+        let count = Arc::new(Counters::new(server_id));
         let wrong = crate::Error::Authentication;
         let now = match settings {
             None => Now::default(),
-            Some(settings) => Compiled::of(settings, own).map_err(wrong)?.into(),
+            Some(settings) => Now::of(Compiled::of(settings, own).map_err(wrong)?, &count),
         };
         let file = match settings {
             Some(AuthenticationSettings::File(file)) => {
                 let text = std::fs::read_to_string(file).unwrap_or_default();
+                count.holds(&text);
                 Some((file.clone(), Mutex::new(text)))
             }
             _ => None,
@@ -63,6 +75,7 @@ impl Others {
             now: ArcSwap::from_pointee(now),
             file,
             own: own.to_owned(),
+            count,
         })
     }
 
@@ -88,10 +101,17 @@ impl Others {
         if *holds.lock() == text {
             return Ok(false);
         }
-        let compiled = Compiled::parse(&text, &self.own)?;
-        self.now.store(Arc::new(compiled.into()));
-        *holds.lock() = text;
+        let compiled = Compiled::parse(&text, &self.own);
+        // What can't be used won't be later, and is told once.
+        holds.lock().clone_from(&text);
+        self.now.store(Arc::new(Now::of(compiled?, &self.count)));
+        self.count.holds(&text);
         Ok(true)
+    }
+
+    /// Appends what is counted, in the Prometheus text format.
+    pub(crate) fn write_metrics(&self, out: &mut String) {
+        self.count.write(out);
     }
 }
 
@@ -109,8 +129,12 @@ pub(crate) fn follow(core: &Arc<Core>) {
         loop {
             match core.others.reload(file, holds) {
                 Ok(false) => {}
-                Ok(true) => tracing::info!(file = %file.display(), "the authentication configuration was read again"),
+                Ok(true) => {
+                    core.others.count.reloaded(true);
+                    tracing::info!(file = %file.display(), "the authentication configuration was read again");
+                }
                 Err(error) => {
+                    core.others.count.reloaded(false);
                     tracing::error!(error, file = %file.display(), "the authentication configuration stays as it was");
                 }
             }

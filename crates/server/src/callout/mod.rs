@@ -15,17 +15,18 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use serde_json::Value;
 
 use crate::core::Core;
 use crate::http::body::Incoming;
 use crate::object::text;
 use crate::rest::sub::proxy::place::Place;
+use crate::traces::{Caller, Outgoing};
 
 pub(crate) use fetch::Fetcher;
 use place::To;
-use pool::Pool;
+use pool::{Pool, Question};
 use tls::Trust;
 
 /// How the server shows who it is, where that is wanted.
@@ -85,21 +86,38 @@ impl Endpoint {
         })
     }
 
-    /// Sends a body and gives the answer's.
-    pub(crate) async fn post(&self, core: &Core, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
+    /// Sends a body on somebody's behalf, and gives the answer's.
+    pub(crate) async fn post(
+        &self,
+        core: &Core,
+        caller: Caller<'_>,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, String> {
         let query = format!("?timeout={}s", timeout.as_secs());
         let url = format!("https://{}{}{query}", self.to.host(), self.path);
         let told = |why: String| format!("Post {url:?}: {why}");
+        let mut call = Outgoing::begin(caller, "POST", &url);
+        let mut headers = HeaderMap::new();
+        call.mark(&mut headers);
         let exchange = async {
             let place = self.to.resolve(core).await?;
             let uri = format!("{}{query}", self.path);
-            self.pool.send(core, &place, &self.to.host(), &uri, body).await
+            let question = Question {
+                host: &self.to.host(),
+                uri: &uri,
+                headers: &headers,
+                body: &body,
+            };
+            self.pool.send(core, &place, &question).await
         };
-        let (status, bytes) = match tokio::time::timeout(timeout, exchange).await {
-            Err(_) => return Err(told("context deadline exceeded".to_owned())),
-            Ok(Err(why)) => return Err(told(why)),
-            Ok(Ok(answer)) => answer,
-        };
+        let exchange = tokio::time::timeout(timeout, exchange).await;
+        let exchange = exchange.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
+        let (status, bytes) = exchange.map_err(|why| {
+            call.failed(&why);
+            told(why)
+        })?;
+        call.answered(status);
         answer::judge(status, &bytes)?;
         Ok(bytes)
     }

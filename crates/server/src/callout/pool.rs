@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::Either;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE, USER_AGENT};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -33,6 +33,15 @@ const MAX_ANSWER: usize = 8 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 type Sender = SendRequest<Incoming>;
+
+/// A body that is sent to a service.
+pub(super) struct Question<'a> {
+    pub(super) host: &'a str,
+    pub(super) uri: &'a str,
+    /// What goes along beside the usual headers.
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a Bytes,
+}
 
 /// The connections to a service.
 pub(super) struct Pool {
@@ -67,16 +76,14 @@ impl Pool {
         &self,
         core: &Core,
         place: &Place,
-        host: &str,
-        uri: &str,
-        body: Bytes,
+        question: &Question<'_>,
     ) -> Result<(StatusCode, Bytes), String> {
         let at = name(place);
         while let Some(mut kept) = self.idle.take(&at) {
             if kept.ready().await.is_err() {
                 continue;
             }
-            match self.exchange(&mut kept, host, uri, body.clone()).await {
+            match self.exchange(&mut kept, question).await {
                 Ok(answer) => {
                     self.idle.keep(at, kept);
                     return Ok(answer);
@@ -86,7 +93,7 @@ impl Pool {
             }
         }
         let mut fresh = self.connect(core, place).await?;
-        match self.exchange(&mut fresh, host, uri, body).await {
+        match self.exchange(&mut fresh, question).await {
             Ok(answer) => {
                 self.idle.keep(at, fresh);
                 Ok(answer)
@@ -164,20 +171,17 @@ impl Pool {
         Ok(sender)
     }
 
-    async fn exchange(
-        &self,
-        sender: &mut Sender,
-        host: &str,
-        uri: &str,
-        body: Bytes,
-    ) -> Result<(StatusCode, Bytes), Broken> {
-        let mut request = Request::post(uri)
-            .header(HOST, host)
+    async fn exchange(&self, sender: &mut Sender, question: &Question<'_>) -> Result<(StatusCode, Bytes), Broken> {
+        let mut request = Request::post(question.uri)
+            .header(HOST, question.host)
             .header(ACCEPT, "application/json, */*")
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, "kube-apiserver-admission")
-            .body(incoming(Full::new(body)))
+            .body(incoming(Full::new(question.body.clone())))
             .map_err(|error| Broken::Told(error.to_string()))?;
+        for (name, value) in question.headers {
+            request.headers_mut().insert(name, value.clone());
+        }
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }

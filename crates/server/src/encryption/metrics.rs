@@ -1,27 +1,57 @@
 //! What is counted of encryption at rest, in the names that Kubernetes' dashboards know.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::TransformError;
+use super::kms::Calls;
 use super::transformer::resource;
+use crate::exposition::{self, Family, Histogram};
 
-/// How many buckets the histogram has; each one ends at twice the one before.
-const BUCKETS: usize = 25;
-const FIRST_BUCKET: f64 = 5e-6;
+const OPERATIONS: Family = Family {
+    name: "apiserver_storage_transformation_operations_total",
+    kind: "counter",
+    help: "[ALPHA] Total number of transformations. Successful transformation will have a status 'OK' and a varied status \
+           string when the transformation fails. The status, resource, and transformation_type fields can be used for \
+           alerting purposes. For example, you can monitor for encryption/decryption failures using the \
+           transformation_type (e.g., from_storage for decryption and to_storage for encryption). Additionally, these \
+           fields can be used to ensure that the correct transformers are applied to each resource.",
+};
+const DURATIONS: Family = Family {
+    name: "apiserver_storage_transformation_duration_seconds",
+    kind: "histogram",
+    help: "[ALPHA] Latencies in seconds of value transformation operations.",
+};
+const RELOADS: Family = Family {
+    name: "apiserver_encryption_config_controller_automatic_reloads_total",
+    kind: "counter",
+    help: "[ALPHA] Total number of reload successes and failures of encryption configuration split by apiserver identity.",
+};
+const RELOADED: Family = Family {
+    name: "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
+    kind: "gauge",
+    help: "[ALPHA] Timestamp of the last successful or failed automatic reload of encryption configuration split by \
+           apiserver identity.",
+};
+const CONFIGURATION: Family = Family {
+    name: "apiserver_encryption_config_controller_last_config_info",
+    kind: "gauge",
+    help: "[ALPHA] Information about the last applied encryption configuration with hash as label, split by apiserver \
+           identity.",
+};
 
 /// Which way a value goes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Direction {
     ToStorage,
     FromStorage,
 }
 
 impl Direction {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Direction::ToStorage => "to_storage",
             Direction::FromStorage => "from_storage",
@@ -31,25 +61,35 @@ impl Direction {
 
 /// The counters.
 #[derive(Default)]
-pub(super) struct Transformations(Mutex<Counted>);
+pub(super) struct Transformations {
+    counted: Mutex<Counted>,
+    /// What plug-ins of key management services were asked.
+    pub(super) calls: Arc<Calls>,
+    /// The server's id, as labels have it.
+    server: String,
+}
 
 #[derive(Default)]
 struct Counted {
-    /// By resource, direction, prefix and how it ended.
-    operations: BTreeMap<(String, Direction, String, &'static str), u64>,
-    durations: BTreeMap<(Direction, String), Series>,
-    /// By whether it succeeded: how often, and when last.
-    reloads: BTreeMap<bool, (u64, f64)>,
-}
-
-#[derive(Default)]
-struct Series {
-    count: u64,
-    seconds: f64,
-    buckets: [u64; BUCKETS],
+    /// By resource, how it ended, direction and prefix.
+    operations: BTreeMap<(String, &'static str, Direction, String), u64>,
+    durations: BTreeMap<(Direction, String), Histogram>,
+    /// By how they ended: how often, and when last.
+    reloads: BTreeMap<&'static str, (u64, f64)>,
+    /// The configuration that holds.
+    configuration: Option<String>,
 }
 
 impl Transformations {
+    /// For the server with this id.
+    pub(super) fn new(server_id: &str) -> Transformations {
+        Transformations {
+            calls: Arc::new(Calls::new(server_id)),
+            server: exposition::hash(server_id),
+            counted: Mutex::default(),
+        }
+    }
+
     pub(super) fn add(
         &self,
         key: &str,
@@ -60,81 +100,71 @@ impl Transformations {
     ) {
         let resource = shown(resource(key).unwrap_or_default());
         let code = error.map_or("OK", TransformError::code);
-        let mut counted = self.0.lock();
-        let operation = (resource, direction, prefix.to_owned(), code);
+        let mut counted = self.counted.lock();
+        let operation = (resource, code, direction, prefix.to_owned());
         *counted.operations.entry(operation).or_default() += 1;
         if error.is_none() {
-            let series = counted.durations.entry((direction, prefix.to_owned())).or_default();
-            let seconds = took.as_secs_f64();
-            series.count += 1;
-            series.seconds += seconds;
-            for (bucket, bound) in series.buckets.iter_mut().zip(bounds()) {
-                *bucket += u64::from(seconds <= bound);
-            }
+            let histogram = counted.durations.entry((direction, prefix.to_owned()));
+            histogram.or_insert_with(|| Histogram::doubling(5e-6, 25)).observe(took);
         }
+    }
+
+    /// A configuration holds from now on.
+    pub(super) fn holds(&self, fingerprint: &[u8; 32]) {
+        self.counted.lock().configuration = Some(format!("sha256:{}", hex::encode(fingerprint)));
     }
 
     /// The configuration was read again.
     pub(super) fn reloaded(&self, success: bool) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut counted = self.0.lock();
-        let (count, last) = counted.reloads.entry(success).or_default();
+        let status = if success { "success" } else { "failure" };
+        let mut counted = self.counted.lock();
+        let (count, last) = counted.reloads.entry(status).or_default();
         *count += 1;
-        *last = now.as_secs_f64();
+        *last = exposition::now();
     }
 
     /// Appends the Prometheus text format.
     pub(super) fn write(&self, out: &mut String) {
-        // Writing into a String can't fail.
-        let _ = self.0.lock().write(out);
+        self.counted.lock().write(out, &self.server);
+        self.calls.write(out);
     }
 }
 
 impl Counted {
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        if !self.operations.is_empty() {
-            writeln!(out, "# TYPE apiserver_storage_transformation_operations_total counter")?;
-        }
-        for ((resource, direction, prefix, code), count) in &self.operations {
-            writeln!(
-                out,
-                "apiserver_storage_transformation_operations_total{{resource=\"{resource}\",status=\"{code}\",\
-                 transformation_type=\"{}\",transformer_prefix=\"{prefix}\"}} {count}",
-                direction.name()
-            )?;
-        }
-        let name = "apiserver_storage_transformation_duration_seconds";
-        if !self.durations.is_empty() {
-            writeln!(out, "# TYPE {name} histogram")?;
-        }
-        for ((direction, prefix), series) in &self.durations {
-            let labels = format!(
-                "transformation_type=\"{}\",transformer_prefix=\"{prefix}\"",
-                direction.name()
-            );
-            for (bound, bucket) in bounds().zip(series.buckets) {
-                writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {bucket}")?;
-            }
-            writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", series.count)?;
-            writeln!(out, "{name}_sum{{{labels}}} {}", series.seconds)?;
-            writeln!(out, "{name}_count{{{labels}}} {}", series.count)?;
-        }
-        let name = "apiserver_encryption_config_controller_automatic_reload";
-        if !self.reloads.is_empty() {
-            writeln!(out, "# TYPE {name}s_total counter")?;
-            writeln!(out, "# TYPE {name}_last_timestamp_seconds gauge")?;
-        }
-        for (success, (count, last)) in &self.reloads {
-            let status = if *success { "success" } else { "failure" };
-            writeln!(out, "{name}s_total{{status=\"{status}\"}} {count}")?;
-            writeln!(out, "{name}_last_timestamp_seconds{{status=\"{status}\"}} {last}")?;
-        }
-        Ok(())
+    fn write(&self, out: &mut String, server: &str) {
+        let operations = self.operations.iter();
+        let operations = operations.map(|((resource, code, direction, prefix), count)| {
+            let labels = vec![
+                ("resource", resource.as_str()),
+                ("status", code),
+                ("transformation_type", direction.name()),
+                ("transformer_prefix", prefix),
+            ];
+            (labels, *count as f64)
+        });
+        OPERATIONS.write(out, operations);
+        let durations = self.durations.iter();
+        let durations = durations.map(|((direction, prefix), histogram)| {
+            let direction = direction.name();
+            let labels = vec![
+                ("transformation_type", direction),
+                ("transformer_prefix", prefix.as_str()),
+            ];
+            (labels, histogram)
+        });
+        DURATIONS.write_histograms(out, durations);
+        let of = |status: &'static str| vec![("apiserver_id_hash", server), ("status", status)];
+        let counts = self
+            .reloads
+            .iter()
+            .map(|(status, (count, _))| (of(status), *count as f64));
+        RELOADS.write(out, counts);
+        let times = self.reloads.iter().map(|(status, (_, last))| (of(status), *last));
+        RELOADED.write(out, times);
+        let holds = self.configuration.iter();
+        let holds = holds.map(|hash| (vec![("apiserver_id_hash", server), ("hash", hash.as_str())], 1.0));
+        CONFIGURATION.write(out, holds);
     }
-}
-
-fn bounds() -> impl Iterator<Item = f64> {
-    std::iter::successors(Some(FIRST_BUCKET), |bound| Some(bound * 2.0)).take(BUCKETS)
 }
 
 /// `GROUP/RESOURCE` as Kubernetes writes it.

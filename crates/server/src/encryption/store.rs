@@ -15,10 +15,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use super::config::{EncryptionConfiguration, EncryptionSettings, Kms};
-use super::kms::Plugin;
+use super::kms::{Calls, Plugin};
 use super::metrics::Transformations;
 use super::transformer::{Transformers, resource};
 use super::{TransformError, is_encrypted};
+use crate::traces;
 
 /// A store whose values are encrypted as the configuration says.
 pub(crate) struct EncryptedStore {
@@ -44,7 +45,9 @@ impl EncryptedStore {
     pub(crate) async fn open(
         inner: Arc<dyn Store>,
         settings: Option<&EncryptionSettings>,
+        server_id: &str,
     ) -> Result<EncryptedStore, crate::Error> {
+        let count = Transformations::new(server_id);
         let healed = Arc::new(Notify::new());
         let mut loaded = [0; 32];
         let transformers = match settings {
@@ -52,7 +55,8 @@ impl EncryptedStore {
             Some(settings) => {
                 let text = read(&settings.file)?;
                 loaded = fingerprint(&text);
-                load(&settings.file, &text, settings.reload, &healed)?
+                count.holds(&loaded);
+                load(&settings.file, &text, settings.reload, (&healed, &count.calls))?
             }
         };
         for plugin in transformers.plugins() {
@@ -61,7 +65,7 @@ impl EncryptedStore {
         }
         let layer = Layer {
             transformers: ArcSwap::from_pointee(transformers),
-            count: Transformations::default(),
+            count,
             unread: Mutex::default(),
             healed,
         };
@@ -108,12 +112,15 @@ impl EncryptedStore {
         if *self.loaded.lock() == fingerprint(&text) {
             return Ok(false);
         }
-        let transformers = load(file, &text, true, &self.layer.healed)?;
+        let layer = &self.layer;
+        let transformers = load(file, &text, true, (&layer.healed, &layer.count.calls))?;
         for plugin in transformers.plugins() {
             plugin.check().await.map_err(|why| unusable(file, why))?;
         }
         self.layer.transformers.store(Arc::new(transformers));
-        *self.loaded.lock() = fingerprint(&text);
+        let loaded = fingerprint(&text);
+        *self.loaded.lock() = loaded;
+        self.layer.count.holds(&loaded);
         self.layer.healed.notify_one();
         Ok(true)
     }
@@ -165,9 +172,15 @@ fn read(file: &Path) -> Result<String, crate::Error> {
     }
 }
 
-fn load(file: &Path, text: &str, reload: bool, healed: &Arc<Notify>) -> Result<Transformers, crate::Error> {
+/// Makes what a configuration says. Its plug-ins tell `healed` when they answer again, and count what they are asked.
+fn load(
+    file: &Path,
+    text: &str,
+    reload: bool,
+    (healed, calls): (&Arc<Notify>, &Arc<Calls>),
+) -> Result<Transformers, crate::Error> {
     let configuration = EncryptionConfiguration::parse(text, reload).map_err(|why| unusable(file, why))?;
-    let mut connect = |kms: &Kms| Plugin::start(kms, healed);
+    let mut connect = |kms: &Kms| Plugin::start(kms, healed, calls);
     Transformers::new(&configuration, &mut connect).map_err(|error| unusable(file, error.to_string()))
 }
 
@@ -244,7 +257,7 @@ impl Store for EncryptedStore {
     }
 
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Got, Error> {
-        let mut got = self.inner.get(key, at).await?;
+        let mut got = traced(self.inner.get(key, at)).await?;
         if let Some(record) = &mut got.record {
             self.layer.open_record(record).await;
         }
@@ -252,7 +265,7 @@ impl Store for EncryptedStore {
     }
 
     async fn range(&self, range: Range) -> Result<Page, Error> {
-        let mut page = self.inner.range(range).await?;
+        let mut page = traced(self.inner.range(range)).await?;
         for record in &mut page.records {
             self.layer.open_record(record).await;
         }
@@ -265,7 +278,7 @@ impl Store for EncryptedStore {
                 *value = self.layer.seal(key, std::mem::take(value)).await?;
             }
         }
-        let mut outcome = self.inner.commit(txn).await?;
+        let mut outcome = traced(self.inner.commit(txn)).await?;
         if let Outcome::Conflict { current, .. } = &mut outcome {
             for record in current.iter_mut().flatten() {
                 self.layer.open_record(record).await;
@@ -286,6 +299,14 @@ impl Store for EncryptedStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.inner.compact(revision).await
+    }
+}
+
+/// Calls the store as a part of the trace that the current request belongs to.
+async fn traced<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match traces::parent() {
+        None => call.await,
+        Some(parent) => ::store::traced(parent, call).await,
     }
 }
 

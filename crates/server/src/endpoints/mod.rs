@@ -72,6 +72,7 @@ fn response(content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Bod
 
 fn metrics(core: &Core) -> Response<Body> {
     let mut text = core.metrics.text() + &core.aggregation.metrics();
+    core.others.write_metrics(&mut text);
     core.at_rest.write_metrics(&mut text);
     response("text/plain; version=0.0.4; charset=utf-8", text)
 }

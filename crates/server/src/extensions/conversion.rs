@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::callout::Endpoint;
 use crate::core::Core;
 use crate::object::{self, text};
+use crate::traces::{self, Caller};
 
 const VERSION: &str = "apiextensions.k8s.io/v1";
 /// No conversion takes longer.
@@ -28,6 +29,8 @@ const MOST_KEPT: usize = 2048;
 pub(crate) struct Converter {
     endpoint: Result<Endpoint, String>,
     speaks_v1: bool,
+    /// The definition's.
+    name: String,
     kind: String,
     /// What is stored, as `apiVersion` has it.
     pub(crate) storage: String,
@@ -58,6 +61,7 @@ impl Converter {
         Some(Arc::new(Converter {
             endpoint: Endpoint::compile(&conversion["webhook"]["clientConfig"]),
             speaks_v1: spoken.into_iter().flatten().any(|version| version == "v1"),
+            name: object::name(definition).to_owned(),
             kind: text(definition, &["spec", "names", "kind"]).to_owned(),
             storage: format!("{group}/{storage}"),
             unmarked: format!("{group}/{first}"),
@@ -148,7 +152,21 @@ impl Converter {
         let review = json!({"kind": "ConversionReview", "apiVersion": VERSION,
             "request": {"uid": uid, "desiredAPIVersion": wanted, "objects": objects}});
         let body = serde_json::to_vec(&review).map_err(|error| failed(error.to_string()))?;
-        let answer = endpoint.post(core, body.into(), TIMEOUT).await.map_err(failed)?;
+        let mut span = traces::leaf("Call conversion webhook");
+        span.set("custom-resource-definition", &self.name);
+        span.set("desired-api-version", wanted);
+        span.count("object-count", objects.len());
+        span.set("UID", &uid);
+        let caller = Caller {
+            span: Some(&span),
+            headers: None,
+        };
+        let answer = endpoint.post(core, caller, body.into(), TIMEOUT).await;
+        let answer = answer.map_err(|why| {
+            span.fail(&why);
+            failed(why)
+        })?;
+        span.event("Request completed");
         let mut converted = read(&answer, &uid).map_err(failed)?;
         if converted.len() != objects.len() {
             let (got, expected) = (converted.len(), objects.len());

@@ -9,6 +9,7 @@ use store::{Compare, Key, Op, Outcome, Txn};
 use crate::core::Core;
 use crate::kinds::Kind;
 use crate::status::{of_store, of_watch};
+use crate::traces::{self, Span};
 
 /// What is written in the same transaction as an object: reservations of addresses and ports.
 #[derive(Debug, Default)]
@@ -59,7 +60,18 @@ pub(crate) async fn put(
         value: stored,
         ttl,
     };
+    let span = span(
+        core,
+        kind,
+        &key,
+        if expected == Revision(0) {
+            "Create"
+        } else {
+            "GuaranteedUpdate"
+        },
+    );
     let committed = run(core, key, expected, op, extra).await?;
+    drop(span);
     settle(core, kind, &committed).await?;
     Ok(committed)
 }
@@ -72,9 +84,24 @@ pub(crate) async fn delete(
     expected: Revision,
     extra: Extra,
 ) -> Result<Committed, Status> {
+    let span = span(core, kind, &key, "Delete");
     let committed = run(core, key.clone(), expected, Op::Delete { key }, extra).await?;
+    drop(span);
     settle(core, kind, &committed).await?;
     Ok(committed)
+}
+
+/// The span of a transaction, by kube-apiserver's name where the store is kube-apiserver's.
+fn span(core: &Core, kind: &Kind, key: &Key, what: &str) -> Span {
+    let mut span = traces::enter(what).audited();
+    if span.is_on() {
+        span.rename(&format!("{what} {}", core.store_name()));
+        span.set("key", key);
+        span.set("type", &kind.row.kind);
+        span.set("group", &kind.resource.group);
+        span.set("resource", &kind.resource.resource);
+    }
+    span
 }
 
 /// What later requests are decided by is in the caches before the client learns that it is written: who reads its own

@@ -5,10 +5,19 @@ use meta::{Revision, Status};
 
 use super::{Answer, Call, decrypt};
 use crate::status::of_watch;
+use crate::traces;
 
 /// Answers a get. Without a `resourceVersion` it sees everything that was acknowledged before.
 pub(crate) async fn get(call: &Call) -> Result<Answer, Status> {
     let cache = call.kind.cache()?;
+    let name = call.name()?;
+    let key = call.kind.key(call.namespace(), name);
+    let mut span = traces::enter("cacher.Get").audited();
+    span.set("key", &key);
+    span.set(
+        "resource-version",
+        call.query.get("resourceVersion").unwrap_or_default(),
+    );
     match call.query.get("resourceVersion") {
         None => {
             cache.fresh().await.map_err(of_watch)?;
@@ -16,10 +25,7 @@ pub(crate) async fn get(call: &Call) -> Result<Answer, Status> {
         Some("0") => {}
         Some(text) => not_older(call, parse_revision(text)?).await?,
     }
-    let name = call.name()?;
-    let version = cache
-        .get(&call.kind.key(call.namespace(), name))
-        .ok_or_else(|| call.kind.not_found(name))?;
+    let version = cache.get(&key).ok_or_else(|| call.kind.not_found(name))?;
     let raw = decrypt::object(&call.core, &version).await?;
     let stored = call.kind.present(&call.core, std::slice::from_ref(&raw)).await?;
     Ok(Answer::Object {

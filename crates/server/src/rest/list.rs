@@ -14,6 +14,7 @@ use super::select::Selected;
 use super::{Answer, Call, decrypt, render};
 use crate::encryption::is_encrypted;
 use crate::status::{of_store, of_watch};
+use crate::traces;
 
 /// An object of a list.
 pub(crate) struct Item {
@@ -148,6 +149,8 @@ async fn stored_page(call: &Call, selected: &Selected, from: Source, limit: usiz
         Source::Exact(revision, after) => from_store(call, selected, Some(revision), &after, limit).await,
         Source::Inconsistent(after) => from_store(call, selected, None, &after, limit).await,
         Source::Cache(revision) => {
+            let mut span = traces::enter("cacher.GetList").audited();
+            span.set("type", &call.kind.resource.resource);
             match revision {
                 None => {
                     call.kind.cache()?.fresh().await.map_err(of_watch)?;
@@ -155,8 +158,12 @@ async fn stored_page(call: &Call, selected: &Selected, from: Source, limit: usiz
                 Some(Revision(0)) => {}
                 Some(revision) => not_older(call, revision).await?,
             }
+            span.event("Ready");
             match from_cache(call, selected, limit)? {
-                Ok(page) => Ok(page),
+                Ok(page) => {
+                    span.count("count", page.items.len());
+                    Ok(page)
+                }
                 // The store is asked whether it can be read by now.
                 Err(Encrypted) => from_store(call, selected, None, "", limit).await,
             }
@@ -287,6 +294,11 @@ async fn from_store(
         Some(namespace) => format!("{}{namespace}/", call.kind.prefix()),
         None => call.kind.prefix().to_owned(),
     };
+    let mut span = traces::enter("List").audited();
+    if span.is_on() {
+        span.rename(&format!("List(recursive=true) {}", call.core.store_name()));
+        span.set("key", &prefix);
+    }
     let mut after = (!after.is_empty()).then(|| Key::from(format!("{}{after}", call.kind.prefix())));
     let (mut items, mut at) = (Vec::new(), at);
     loop {

@@ -19,6 +19,7 @@ pub(crate) mod ownership;
 pub(crate) mod patch;
 pub(crate) mod render;
 pub(crate) mod select;
+pub(crate) mod spans;
 pub(crate) mod sub;
 pub(crate) mod table;
 mod unsafe_delete;

@@ -57,7 +57,8 @@ async fn joined(age: Age) -> (World, Extension) {
     join(World::new().await, age).await
 }
 
-async fn join(world: World, age: Age) -> (World, Extension) {
+/// The same with a world that is there already.
+pub(crate) async fn join(world: World, age: Age) -> (World, Extension) {
     let extension = extension(&world, age).await;
     service(&world).await;
     world.post(SLICES, &slice(extension.address(), true)).await.expect(201);

@@ -8,6 +8,7 @@ use http::Method;
 use meta::Revision;
 use serde_json::{Value, json};
 use server::{Config, EncryptionSettings, User};
+use sha2::{Digest as _, Sha256};
 use store::{Range, Store as _, Txn};
 
 use crate::kms::Kms;
@@ -226,10 +227,9 @@ async fn a_missing_key_is_told_and_found_again() {
     // A broken file leaves what holds.
     configured.write("[{aesgcm: {keys: []}}]");
     until("the failure is counted", || async {
-        let metrics = world.get("/metrics").await;
-        let metrics = String::from_utf8_lossy(&metrics.bytes).into_owned();
-        metrics.contains("automatic_reloads_total{status=\"failure\"}")
-            && metrics.contains("automatic_reloads_total{status=\"success\"} 1")
+        let name = "apiserver_encryption_config_controller_automatic_reloads_total";
+        let (failed, done) = (("status", "failure"), ("status", "success"));
+        world.figure(name, &[failed]).await.is_some() && world.figure(name, &[done]).await == Some(1.0)
     })
     .await;
     world.get(&path).await.expect(200);
@@ -398,4 +398,86 @@ async fn a_plug_in_has_the_keys() {
     })
     .await;
     world.post(SECRETS, &secret("d")).await.expect(201);
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+#[tokio::test]
+async fn dashboards_see_what_the_plug_in_is_asked_and_which_keys_are_used() {
+    let configured = Configured::new("[{identity: {}}]");
+    let socket = configured.dir.path().join("kms.sock");
+    let kms = Kms::start(&socket);
+    configured.write(&format!(
+        "[{{kms: {{apiVersion: v2, name: vault, endpoint: 'unix://{}'}}}}, {{identity: {{}}}}]",
+        socket.display()
+    ));
+    let began = jiff::Timestamp::now().as_second() as f64;
+    let world = World::configured(configured.set(true)).await;
+    for name in ["a", "b"] {
+        world.post(SECRETS, &secret(name)).await.expect(201);
+    }
+    let (one, vault) = (sha256(b"one"), ("provider_name", "vault"));
+    let latency = "apiserver_envelope_encryption_kms_operations_latency_seconds";
+    let used = "apiserver_envelope_encryption_key_id_hash_total";
+    let asked = async |world: &World, method: &str, code: &str| {
+        let method = format!("/v2.KeyManagementService/{method}");
+        let labels = [vault, ("method_name", method.as_str()), ("grpc_status_code", code)];
+        world.figure(&format!("{latency}_count"), &labels).await
+    };
+    assert_eq!(asked(&world, "Encrypt", "OK").await, Some(1.0));
+    assert!(asked(&world, "Status", "OK").await >= Some(1.0));
+    assert_eq!(asked(&world, "Decrypt", "OK").await, None);
+    let labels = [vault, ("le", "0.0001"), ("grpc_status_code", "OK")];
+    assert!(world.figure(&format!("{latency}_bucket"), &labels).await.is_some());
+    let written = [
+        vault,
+        ("key_id_hash", one.as_str()),
+        ("transformation_type", "to_storage"),
+    ];
+    assert_eq!(world.figure(used, &written).await, Some(2.0));
+    let last = "apiserver_envelope_encryption_key_id_hash_last_timestamp_seconds";
+    assert!(world.figure(last, &written).await >= Some(began));
+    let told = "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds";
+    assert!(world.figure(told, &written[..2]).await >= Some(began));
+    let seeds = "apiserver_envelope_encryption_dek_source_cache_size";
+    assert_eq!(world.figure(seeds, &[vault]).await, Some(1.0));
+    let misses = "apiserver_storage_envelope_transformation_cache_misses_total";
+    assert_eq!(world.figure(misses, &[]).await, Some(0.0));
+    let made = "apiserver_storage_data_key_generation_duration_seconds_count";
+    assert_eq!(world.figure(made, &[]).await, Some(1.0));
+    let filled = "apiserver_envelope_encryption_dek_cache_fill_percent";
+    assert_eq!(world.figure(filled, &[]).await, Some(0.0));
+    let hash = sha256(&std::fs::read(&configured.file).unwrap());
+    let holds = "apiserver_encryption_config_controller_last_config_info";
+    assert_eq!(world.figure(holds, &[("hash", hash.as_str())]).await, Some(1.0));
+    let durations = "apiserver_storage_transformation_duration_seconds_bucket";
+    assert!(world.figure(durations, &[("le", "5e-06")]).await.is_some());
+
+    // Another server with another key: the seed of the first one has to be asked for.
+    kms.rotate("two");
+    let world = world.again(configured.set(true)).await.unwrap();
+    world.get(&format!("{SECRETS}/a")).await.expect(200);
+    assert_eq!(asked(&world, "Decrypt", "OK").await, Some(1.0));
+    assert_eq!(world.figure(misses, &[]).await, Some(1.0));
+    assert_eq!(world.figure(seeds, &[vault]).await, Some(2.0));
+    let read = [
+        vault,
+        ("key_id_hash", one.as_str()),
+        ("transformation_type", "from_storage"),
+    ];
+    assert!(world.figure(used, &read).await >= Some(2.0));
+    assert_eq!(world.figure(used, &written).await, None);
+
+    // A key without a name is none; a plug-in that is gone is a failure.
+    let invalid = "apiserver_envelope_encryption_invalid_key_id_from_status_total";
+    assert_eq!(world.figure(invalid, &[]).await, None);
+    kms.rotate("");
+    let world = world.again(configured.set(true)).await.unwrap();
+    assert!(world.figure(invalid, &[vault, ("error", "empty")]).await >= Some(1.0));
+    kms.stop().await;
+    let _ = std::fs::remove_file(&socket);
+    let world = world.again(configured.set(true)).await.unwrap();
+    assert!(asked(&world, "Status", "Unavailable").await >= Some(1.0));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -30,6 +30,7 @@ pub(crate) struct Hook {
     /// The authority, as `caBundle` has it.
     pub(crate) bundle: String,
     asked: Arc<Mutex<Vec<Asked>>>,
+    headers: Arc<Mutex<Vec<HeaderMap>>>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -45,18 +46,24 @@ impl Hook {
             address: SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port())),
             bundle,
             asked: Arc::default(),
+            headers: Arc::default(),
             connections: Arc::default(),
         };
         let (asked, connections) = (Arc::clone(&hook.asked), Arc::clone(&hook.connections));
+        let headers = Arc::clone(&hook.headers);
         let answer: Arc<Answering> = Arc::new(answer);
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let (acceptor, asked, answer) = (acceptor.clone(), Arc::clone(&asked), Arc::clone(&answer));
+                let headers = Arc::clone(&headers);
                 connections.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(tcp).await else { return };
-                    let service = service_fn(move |request| serve(request, Arc::clone(&asked), Arc::clone(&answer)));
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        headers.lock().push(request.headers().clone());
+                        serve(request, Arc::clone(&asked), Arc::clone(&answer))
+                    });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
@@ -74,6 +81,11 @@ impl Hook {
     /// What it was asked so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().clone()
+    }
+
+    /// The headers of what it was asked so far.
+    pub(crate) fn headers(&self) -> Vec<HeaderMap> {
+        self.headers.lock().clone()
     }
 
     /// How often somebody has connected.

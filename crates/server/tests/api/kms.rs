@@ -113,7 +113,8 @@ impl Kms {
     }
 }
 
-type Answered = Response<StreamBody<stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, std::convert::Infallible>>>>>;
+pub(crate) type Answered =
+    Response<StreamBody<stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, std::convert::Infallible>>>>>;
 
 async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Answered, hyper::Error> {
     let method = request.uri().path().to_owned();
@@ -157,15 +158,20 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
             Vec::new()
         }
     };
+    Ok(framed(&answer, code))
+}
+
+/// An answer of one message, with the code that the call ends with.
+pub(crate) fn framed(answer: &[u8], code: &str) -> Answered {
     let mut framed = BytesMut::new();
     framed.put_u8(0);
     framed.put_u32(u32::try_from(answer.len()).unwrap());
-    framed.put_slice(&answer);
+    framed.put_slice(answer);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", code.parse().unwrap());
     let frames = vec![Ok(Frame::data(framed.freeze())), Ok(Frame::trailers(trailers))];
     let mut response = Response::new(StreamBody::new(stream::iter(frames)));
     let headers = response.headers_mut();
     headers.insert("content-type", "application/grpc".parse().unwrap());
-    Ok(response)
+    response
 }

@@ -7,6 +7,7 @@
 mod access;
 mod aggregation;
 mod audit;
+mod collector;
 mod conversion;
 mod custom;
 mod encryption;
@@ -25,6 +26,7 @@ mod proxies;
 mod quota;
 mod several;
 mod streams;
+mod traces;
 mod versions;
 mod watching;
 mod webhooks;

@@ -8,7 +8,7 @@ use server::User;
 
 use crate::world::World;
 
-async fn connect(text: &str) -> Client {
+pub(crate) async fn connect(text: &str) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(text).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::{Value, json};
 use server::{AuthenticationSettings, OidcSettings};
+use sha2::{Digest as _, Sha256};
 
 use crate::hook::Hook;
 use crate::world::World;
@@ -460,4 +461,71 @@ async fn what_can_not_be_used_stops_the_server() {
         file.path.display()
     );
     assert_eq!(error.to_string(), expected);
+}
+
+fn sha256(text: &str) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(text)))
+}
+
+#[tokio::test]
+async fn dashboards_see_tokens_keys_and_reloads() {
+    let key = Key::new("one");
+    let provider = Provider::start(&[&key]).await;
+    let first = provider.configuration(&by_claims());
+    let file = File::new(&first);
+    let began = jiff::Timestamp::now().as_second() as f64;
+    let served = Served::start(file.settings()).await;
+    let world = &served.world;
+    let issuer = sha256(&provider.url);
+    let of = |result: &'static str| [("jwt_issuer_hash", issuer.as_str()), ("result", result)];
+    let latency = "apiserver_authentication_jwt_authenticator_latency_seconds";
+    let fetched = "apiserver_authentication_jwt_authenticator_jwks_fetch_last_timestamp_seconds";
+    let key_set = "apiserver_authentication_jwt_authenticator_jwks_fetch_last_key_set_info";
+    let count = format!("{latency}_count");
+    assert_eq!(world.figure(&count, &[]).await, None);
+    assert_eq!(world.figure(fetched, &[]).await, None);
+
+    let good = key.sign(&provider.claims(&json!({})));
+    let late = key.sign(&provider.claims(&json!({"exp": 1})));
+    assert_eq!(served.review(&good).await["authenticated"], true);
+    served.refusal(&late).await;
+    served.refusal(&late).await;
+    assert_eq!(world.figure(&count, &of("success")).await, Some(1.0));
+    assert_eq!(world.figure(&count, &of("failure")).await, Some(2.0));
+    let bucket = format!("{latency}_bucket");
+    assert_eq!(
+        world.figure(&bucket, &[("le", "10"), ("result", "success")]).await,
+        Some(1.0)
+    );
+    assert!(world.figure(fetched, &of("success")).await >= Some(began));
+    assert_eq!(world.figure(fetched, &of("failure")).await, None);
+    let published = sha256(&json!({"keys": [key.public()]}).to_string());
+    assert_eq!(world.figure(key_set, &[("hash", published.as_str())]).await, Some(1.0));
+
+    // The configuration: what holds, what was read again, what could not be used.
+    let holds = "apiserver_authentication_config_controller_last_config_info";
+    let reloads = "apiserver_authentication_config_controller_automatic_reloads_total";
+    let last = "apiserver_authentication_config_controller_automatic_reload_last_timestamp_seconds";
+    let hash = sha256(&first.to_string());
+    assert_eq!(world.figure(holds, &[("hash", hash.as_str())]).await, Some(1.0));
+    assert_eq!(world.figure(reloads, &[]).await, None);
+    file.write(&json!({"kind": "Nonsense"}));
+    until("the failure is counted", || async {
+        world.figure(reloads, &[("status", "failure")]).await == Some(1.0)
+    })
+    .await;
+    assert_eq!(world.figure(holds, &[("hash", hash.as_str())]).await, Some(1.0));
+    let none = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": []});
+    file.write(&none);
+    until("the success is counted", || async {
+        world.figure(reloads, &[("status", "success")]).await == Some(1.0)
+    })
+    .await;
+    assert!(world.figure(last, &[("status", "success")]).await >= Some(began));
+    let hash = sha256(&none.to_string());
+    assert_eq!(world.figure(holds, &[("hash", hash.as_str())]).await, Some(1.0));
+    // What was known of an issuer goes with it; what its tokens took stays.
+    assert_eq!(world.figure(fetched, &[]).await, None);
+    assert_eq!(world.figure(key_set, &[]).await, None);
+    assert_eq!(world.figure(&count, &of("success")).await, Some(1.0));
 }

@@ -96,6 +96,18 @@ impl World {
         }
     }
 
+    /// The figure of `/metrics` with a name and all of these labels; none when there is none.
+    pub(crate) async fn figure(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let text = self.get("/metrics").await;
+        let text = String::from_utf8_lossy(&text.bytes).into_owned();
+        let mut lines = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+        let found = lines.find(|line| labels.iter().all(|label| line.contains(label)))?;
+        Some(found.rsplit(' ').next()?.parse().unwrap())
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.get_as(User::admin(), path, "application/json").await
     }

@@ -15,7 +15,7 @@ use tonic_prost::ProstCodec;
 use super::Options;
 use super::failure::Failure;
 use super::proto::{WatchRequest, WatchResponse};
-use crate::Error;
+use crate::{Error, caller};
 
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// A call that takes longer is given up; etcd itself gives up after seven seconds.
@@ -182,6 +182,9 @@ impl Member {
     {
         let mut request = demanding(question);
         request.set_timeout(PATIENCE);
+        if let Some(parent) = caller::parent().and_then(|parent| parent.parse().ok()) {
+            request.metadata_mut().insert("traceparent", parent);
+        }
         let codec = ProstCodec::<Q, A>::default();
         let answered = async {
             let mut grpc = self.grpc().await?;

@@ -3,3 +3,4 @@
 
 mod parts;
 mod real;
+mod traced;

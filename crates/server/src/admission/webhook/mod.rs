@@ -16,6 +16,7 @@ use super::matching::{Matched, is_exempt};
 use super::rounds::Rounds;
 use crate::core::Core;
 use crate::object;
+use crate::traces::{self, Caller, Span};
 
 use hook::Hook;
 use review::{Verdict, denied, question, verdict};
@@ -169,8 +170,17 @@ async fn ask(
     let (uid, body) = question(review, kind, object.as_ref(), old.as_ref()).map_err(Refusal::Failed)?;
     let endpoint = hook.endpoint.as_ref();
     let endpoint = endpoint.map_err(|why| Refusal::Failed(format!("could not get REST client: {why}")))?;
-    let answer = endpoint.post(review.core, body, hook.timeout).await;
-    let answer = answer.map_err(|why| Refusal::Failed(format!("failed to call webhook: {why}")))?;
+    let mut span = span(hook, review, &uid, mutating);
+    let caller = Caller {
+        span: Some(&span),
+        headers: Some(&review.call.headers),
+    };
+    let answer = endpoint.post(review.core, caller, body, hook.timeout).await;
+    let answer = answer.map_err(|why| {
+        span.fail(&why);
+        Refusal::Failed(format!("failed to call webhook: {why}"))
+    })?;
+    span.event("Request completed");
     let verdict = verdict(&answer, &uid, mutating).map_err(Refusal::Failed)?;
     for (key, value) in &verdict.annotations {
         review.call.annotate(&format!("{}/{key}", hook.name), value);
@@ -182,6 +192,25 @@ async fn ask(
         return Ok(verdict);
     }
     Err(said(denied(&hook.name, verdict.result.as_ref())))
+}
+
+/// The span of asking one webhook.
+fn span(hook: &Hook, review: &Review<'_>, uid: &str, mutating: bool) -> Span {
+    let mut span = traces::leaf(match mutating {
+        true => "Call mutating webhook",
+        false => "Call validating webhook",
+    });
+    if span.is_on() {
+        let (group, version) = (&review.kind.resource.group, &review.kind.row.version);
+        let resource = &review.kind.resource.resource;
+        span.set("configuration", &hook.configuration);
+        span.set("webhook", &hook.name);
+        span.set("resource", &format!("{group}/{version}, Resource={resource}"));
+        span.set("subresource", review.subresource);
+        span.set("operation", review.operation.as_str());
+        span.set("UID", uid);
+    }
+    span
 }
 
 /// Asks a mutating webhook and applies its patch. Tells whether that changed the object.

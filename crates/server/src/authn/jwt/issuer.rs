@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::Claims;
 use super::signature::{Algorithm, Key, Token};
+use crate::authn::metrics::Counters;
 use crate::callout::Fetcher;
 
 /// An issuer that can't be asked is asked again after this.
@@ -24,6 +26,8 @@ pub(super) struct Remote {
     fetcher: Fetcher,
     algorithms: Vec<Algorithm>,
     known: ArcSwapOption<Known>,
+    /// None for those that are asked for single claims only.
+    count: Option<Arc<Counters>>,
     /// Held while something is fetched. Tokens whose key is known don't wait for that.
     fetching: Mutex<Fetching>,
 }
@@ -71,8 +75,14 @@ impl Remote {
             fetcher: Fetcher::new(authority)?,
             algorithms: algorithms.to_vec(),
             known: ArcSwapOption::empty(),
+            count: None,
             fetching: Mutex::default(),
         })
+    }
+
+    /// Counts how fetching its keys ends.
+    pub(super) fn count(&mut self, count: &Arc<Counters>) {
+        self.count = Some(Arc::clone(count));
     }
 
     /// The claims of a token that one of the issuer's keys has signed.
@@ -134,18 +144,27 @@ impl Remote {
             Some(url) => url,
             None => self.discover().await?,
         };
-        let fetched = self.fetcher.get(&url, None).await;
+        let fetched = self.key_set(&url).await;
+        if let Some(count) = &self.count {
+            count.fetched(&self.url, fetched.as_ref().ok().map(|(body, _)| &body[..]));
+        }
+        let (_, set) = fetched?;
+        // A key of a sort that nobody knows yet must not hide the others.
+        let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
+        Ok((url, keys.collect()))
+    }
+
+    /// The keys as they came, and read.
+    async fn key_set(&self, url: &str) -> Result<(Bytes, KeySet), String> {
+        let fetched = self.fetcher.get(url, None).await;
         let (code, body) = fetched.map_err(|why| format!("failed to verify signature: fetching keys {why}"))?;
         if code != http::StatusCode::OK {
             return Err(format!(
                 "failed to verify signature: fetching keys oidc: get keys failed: {code}"
             ));
         }
-        let set: KeySet =
-            serde_json::from_slice(&body).map_err(|error| format!("oidc: failed to decode keys: {error}"))?;
-        // A key of a sort that nobody knows yet must not hide the others.
-        let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
-        Ok((url, keys.collect()))
+        let set = serde_json::from_slice(&body).map_err(|error| format!("oidc: failed to decode keys: {error}"))?;
+        Ok((body, set))
     }
 
     async fn discover(&self) -> Result<String, String> {

@@ -8,6 +8,9 @@ mod issuer;
 mod mapping;
 mod signature;
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -18,6 +21,7 @@ pub(super) use signature::Algorithm;
 use self::distributed::Distributed;
 use self::issuer::Remote;
 use super::configuration::Issuer;
+use super::metrics::Counters;
 use crate::user::User;
 
 /// What a token says: its claims.
@@ -30,6 +34,7 @@ pub(super) struct Authenticator {
     remote: Remote,
     rules: Rules,
     distributed: Distributed,
+    count: Option<Arc<Counters>>,
 }
 
 impl Authenticator {
@@ -45,7 +50,20 @@ impl Authenticator {
             remote: Remote::new(&issuer.url, &issuer.discovery_url, authority, algorithms)?,
             distributed: Distributed::new(authority, algorithms)?,
             rules,
+            count: None,
         })
+    }
+
+    /// The same, with what becomes of its tokens and keys counted.
+    pub(super) fn counted(mut self, count: &Arc<Counters>) -> Authenticator {
+        self.count = Some(Arc::clone(count));
+        self.remote.count(count);
+        self
+    }
+
+    /// The issuer.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Whether the token says that it is this issuer's.
@@ -55,6 +73,15 @@ impl Authenticator {
 
     /// Whose token it is.
     pub(super) async fn authenticate(&self, token: &str) -> Result<User, String> {
+        let began = Instant::now();
+        let found = self.user(token).await;
+        if let Some(count) = &self.count {
+            count.authenticated(&self.url, found.is_ok(), began.elapsed());
+        }
+        found
+    }
+
+    async fn user(&self, token: &str) -> Result<User, String> {
         let mut claims = self.verified(&self.remote, &self.url, token).await?;
         if let Some(claim) = self.rules.groups.claim_name() {
             let found = self.distributed.find(&claims, claim).await;

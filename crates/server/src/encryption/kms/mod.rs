@@ -9,6 +9,7 @@
 
 mod api;
 mod client;
+mod metrics;
 mod seed;
 #[cfg(test)]
 mod tests;
@@ -28,9 +29,12 @@ use self::api::{
     DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, EncryptedObject, SEED, StatusResponse,
 };
 use self::client::Client;
+pub(super) use self::metrics::Calls;
 use self::seed::Seed;
 use super::TransformError;
 use super::config::Kms;
+use super::metrics::Direction;
+use crate::traces;
 
 /// How often the status is asked for, and how often while something is wrong.
 const POLL: Duration = Duration::from_secs(60);
@@ -67,6 +71,7 @@ pub(super) struct Plugin {
     health: tokio::sync::Mutex<Health>,
     /// Told when it answers again after it didn't.
     healed: Arc<Notify>,
+    count: Arc<Calls>,
     /// What time it is.
     clock: Clock,
 }
@@ -102,17 +107,18 @@ struct Health {
 
 impl Plugin {
     /// Connects to a plug-in and begins to ask for its status. One that doesn't answer yet may come later.
-    pub(super) fn start(kms: &Kms, healed: &Arc<Notify>) -> Result<Arc<Plugin>, TransformError> {
+    pub(super) fn start(kms: &Kms, healed: &Arc<Notify>, count: &Arc<Calls>) -> Result<Arc<Plugin>, TransformError> {
         let timeout = kms
             .timeout()
             .ok_or_else(|| TransformError::new("timeout should be a positive value"))?;
         let client = Client::new(&kms.endpoint, timeout);
-        let plugin = Plugin::new(&kms.name, Box::new(client), Arc::clone(healed), Box::new(Instant::now));
+        let (healed, count) = (Arc::clone(healed), Arc::clone(count));
+        let plugin = Plugin::new(&kms.name, Box::new(client), healed, count, Box::new(Instant::now));
         tokio::spawn(Plugin::follow(Arc::downgrade(&plugin)));
         Ok(plugin)
     }
 
-    fn new(name: &str, service: Box<dyn Service>, healed: Arc<Notify>, clock: Clock) -> Arc<Plugin> {
+    fn new(name: &str, service: Box<dyn Service>, healed: Arc<Notify>, count: Arc<Calls>, clock: Clock) -> Arc<Plugin> {
         Arc::new(Plugin {
             name: name.to_owned(),
             service,
@@ -124,6 +130,7 @@ impl Plugin {
                 version: String::new(),
             }),
             healed,
+            count,
             clock,
         })
     }
@@ -175,7 +182,8 @@ impl Plugin {
     async fn ask(&self, version: &mut String) -> Result<(), String> {
         // Before the call: this is an upper bound.
         let until = self.now() + WRITE_FOR;
-        let status = self.service.status().await.map_err(|error| {
+        let status = self.counted("/v2.KeyManagementService/Status", self.service.status());
+        let status = status.await.map_err(|error| {
             format!(
                 "failed to perform status section of the healthz check for KMS Provider {}, error: {error}",
                 self.name
@@ -196,8 +204,13 @@ impl Plugin {
             ));
         }
         match check_key_id(&status.key_id) {
-            Err(why) => errors.push(format!("got invalid KMSv2 KeyID: {why}")),
+            Err(why) => {
+                let code = if status.key_id.is_empty() { "empty" } else { "too_long" };
+                self.count.invalid(&self.name, code);
+                errors.push(format!("got invalid KMSv2 KeyID: {why}"));
+            }
             Ok(()) => {
+                self.count.told(&self.name, &status.key_id);
                 if let Err(why) = self.rotate(&status.key_id, until).await {
                     errors.push(why);
                 }
@@ -225,13 +238,18 @@ impl Plugin {
             return Ok(());
         }
         let failed = |why: &dyn std::fmt::Display| format!("failed to rotate DEK: {why}");
-        let (seed, bytes) = Seed::new().map_err(|error| failed(&error))?;
+        let began = Instant::now();
+        let made = Seed::new();
+        self.count.generated(began.elapsed(), made.is_ok());
+        let (seed, bytes) = made.map_err(|error| failed(&error))?;
         let request = EncryptRequest {
             plaintext: bytes,
             uid: uid(),
         };
-        let answer = self.service.encrypt(request).await;
-        let answer = answer.map_err(|error| failed(&format!("failed to encrypt DEK, error: {error}")))?;
+        let answer = self.counted("/v2.KeyManagementService/Encrypt", self.service.encrypt(request));
+        let answer = answer
+            .await
+            .map_err(|error| failed(&format!("failed to encrypt DEK, error: {error}")))?;
         let source = Source {
             key_id: answer.key_id,
             encrypted: answer.ciphertext,
@@ -249,6 +267,8 @@ impl Plugin {
 
     /// A value as it is stored behind the prefix.
     pub(super) fn seal(&self, key: &str, value: &[u8]) -> Result<Vec<u8>, TransformError> {
+        let mut span = traces::leaf("TransformToStorage with envelopeTransformer");
+        span.set("transformer.provider.name", &self.name);
         let now = self.writing.load_full();
         let now = now.ok_or_else(|| TransformError::new("got unexpected nil transformer"))?;
         if self.now() > now.until {
@@ -256,8 +276,10 @@ impl Plugin {
                 "encryptedDEKSource has expired: the KMS plug-in does not answer",
             ));
         }
+        let sealed = now.seed.seal(value, key.as_bytes())?;
+        self.count.used(Direction::ToStorage, &self.name, &now.source.key_id);
         let object = EncryptedObject {
-            encrypted_data: now.seed.seal(value, key.as_bytes())?,
+            encrypted_data: sealed,
             key_id: now.source.key_id.clone(),
             encrypted_seed: now.source.encrypted.clone(),
             annotations: now.source.annotations.clone(),
@@ -268,6 +290,8 @@ impl Plugin {
 
     /// The value behind stored bytes, and whether another key would write it now.
     pub(super) async fn open(&self, key: &str, stored: &[u8]) -> Result<(Bytes, bool), TransformError> {
+        let mut span = traces::leaf("TransformFromStorage with envelopeTransformer");
+        span.set("transformer.provider.name", &self.name);
         let object = EncryptedObject::decode(stored).map_err(|error| TransformError::new(error.to_string()))?;
         if object.source != SEED {
             let why = format!("unknown encryptedDEKSourceType: {}", object.source);
@@ -281,7 +305,9 @@ impl Plugin {
         source.check().map_err(TransformError::new)?;
         let now = self.writing.load_full();
         let is_stale = now.is_none_or(|now| now.source.key_id != source.key_id);
+        let key_id = source.key_id.clone();
         let seed = self.seed(source).await?;
+        self.count.used(Direction::FromStorage, &self.name, &key_id);
         let value = seed.open(&object.encrypted_data, key.as_bytes())?;
         Ok((value.into(), is_stale))
     }
@@ -301,7 +327,9 @@ impl Plugin {
             annotations: source.annotations.clone(),
         };
         let now = self.now();
-        let found = match self.service.decrypt(request).await {
+        self.count.missed();
+        let decrypted = self.counted("/v2.KeyManagementService/Decrypt", self.service.decrypt(request));
+        let found = match decrypted.await {
             Ok(answer) => Seed::of(&answer.plaintext).map(Arc::new),
             Err(error) => Err(error.within("failed to decrypt DEK, error")),
         };
@@ -328,6 +356,21 @@ impl Plugin {
             Known::Failed(_, at) => self.since(*at) < FAILED_FOR,
         });
         seeds.insert(source, known);
+        let count = seeds.values().filter(|known| matches!(known, Known::Seed(..))).count();
+        self.count.known(&self.name, count);
+    }
+
+    /// A call, with how it ended and how long it took counted.
+    async fn counted<A>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<A, TransformError>>,
+    ) -> Result<A, TransformError> {
+        let began = Instant::now();
+        let answer = call.await;
+        let code = answer.as_ref().map_or_else(TransformError::code, |_| "OK");
+        self.count.called(&self.name, method, code, began.elapsed());
+        answer
     }
 }
 

@@ -87,7 +87,7 @@ impl Service for Fake {
 async fn plugin(fake: &Fake) -> Arc<Plugin> {
     let (began, passed) = (Instant::now(), Arc::clone(&fake.1));
     let clock = Box::new(move || began + *passed.lock());
-    let plugin = Plugin::new("test", Box::new(fake.clone()), Arc::default(), clock);
+    let plugin = Plugin::new("test", Box::new(fake.clone()), Arc::default(), Arc::default(), clock);
     let _ = plugin.check().await;
     plugin
 }
