@@ -10,6 +10,7 @@ mod plan;
 mod publish;
 mod pulls;
 mod recall;
+mod refusal;
 mod resize;
 mod resizing;
 pub(crate) mod start;

@@ -19,7 +19,7 @@ use super::ephemeral::{self, find_in};
 use super::events;
 use super::handler;
 use super::observed::{Observed, Run, RunState, Waiting, World, delay};
-use super::plan::{Phase, Step, phase, plan};
+use super::plan::{Step, phase, plan};
 use super::publish::Publisher;
 use super::pulls::Pull;
 use super::resize;
@@ -33,10 +33,6 @@ use crate::volumes::{Around, Volumes};
 
 /// How long a failed pull is shown as such, before it is shown as backed off.
 const SHOWN: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
-
-/// Whoever made a pod that is turned away makes the next one as soon as it knows: this long it waits for the answer, so
-/// that the two of them don't turn over pods in a frenzy.
-const REFUSED_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
 
 /// What wakes a worker up.
 #[derive(Debug)]
@@ -79,7 +75,7 @@ pub(crate) struct Worker {
     /// Pulls by container; those that run end with the worker.
     pub(super) pulls: HashMap<String, Pull>,
     /// Why this node doesn't take the pod, and when that is said.
-    refused: Option<(scheduler::Refusal, Timestamp)>,
+    pub(super) refused: Option<(scheduler::Refusal, Timestamp)>,
     /// Why the pod as a whole can't get on, and when to try again.
     trouble: HashMap<&'static str, (u32, Timestamp)>,
 }
@@ -119,26 +115,8 @@ impl Worker {
             trouble: HashMap::new(),
         };
         worker.facts.applied = worker.known_resources();
-        worker.facts.failure = failure_of(&worker.pod);
-        worker.facts.refused = worker.facts.failure.is_some() && !has_containers(&worker.pod);
+        worker.recall_failure();
         worker
-    }
-
-    /// This node doesn't take the pod: it fails before anything of it is made.
-    pub(crate) fn refuse(&mut self, refusal: scheduler::Refusal) {
-        self.refused = Some((refusal, Timestamp::now() + REFUSED_AFTER));
-    }
-
-    /// Fails a pod that was turned away; or says when.
-    fn turn_away(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let (refusal, at) = self.refused.take()?;
-        if now < at {
-            self.refused = Some((refusal, at));
-            return Some(at);
-        }
-        self.facts.failure = Some((refusal.reason, format!("Pod was rejected: {}", refusal.message)));
-        self.facts.refused = true;
-        None
     }
 
     /// Works until the pod is gone from this node and from the API.
@@ -596,22 +574,6 @@ pub(super) fn failed(ctx: &Context, pod: &Pod, observed: &mut Observed, containe
         until,
         failures,
     });
-}
-
-/// Why a pod failed as a whole in an earlier life of this node; what has failed once doesn't run again.
-fn failure_of(pod: &Pod) -> Option<(String, String)> {
-    let status = pod.status.as_ref()?;
-    let failed = status.phase.as_deref() == Some(Phase::Failed.as_str());
-    let reason = status.reason.clone().filter(|_| failed)?;
-    Some((reason, status.message.clone().unwrap_or_default()))
-}
-
-fn has_containers(pod: &Pod) -> bool {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_ref());
-    statuses.is_some_and(|statuses| !statuses.is_empty())
 }
 
 /// A container of a pod by its name, of whatever sort.
