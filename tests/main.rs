@@ -12,6 +12,7 @@ mod first_light;
 mod house;
 mod instances;
 mod interruptions;
+mod mutations;
 mod outage;
 mod preconditions;
 #[path = "../crates/image/tests/registry/mod.rs"]
