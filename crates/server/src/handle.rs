@@ -249,6 +249,9 @@ async fn resource(
     if let Some(text) = call.kind.row.custom.as_ref().and_then(|custom| custom.deprecation()) {
         call.warn(text);
     }
+    if let Some(text) = call.kind.rules.deprecation() {
+        call.warn(text);
+    }
     // Boxed: what lies below is deep, and most of it is seldom needed.
     let answered = match Box::pin(rest::handle(&call)).await {
         Ok(answer) => answer.into_response(&call),

@@ -283,6 +283,11 @@ async fn prepare(
 ) -> Result<(), Status> {
     let (kind, rules) = (target.kind, &target.kind.rules);
     rules.default(object);
+    // As at a create. The other endpoints first put back what can't be written through them.
+    let by_client = target.strategy == Strategy::Main;
+    if by_client && !owned {
+        ownership::track(kind, target.subresource, Some(old), object, &options.manager);
+    }
     let review = review(call, target, old);
     mutate(call, target, &review, object).await?;
     rules.default(object);
@@ -295,7 +300,7 @@ async fn prepare(
         Strategy::Subresource => rules.prepare_subresource(target.subresource, object, old),
         Strategy::Made => {}
     }
-    if !owned {
+    if !by_client && !owned {
         ownership::track(kind, target.subresource, Some(old), object, &options.manager);
     }
     let errors = match target.strategy {
