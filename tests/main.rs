@@ -11,6 +11,7 @@ mod first_light;
 mod house;
 mod instances;
 mod interruptions;
+mod mutations;
 mod outage;
 mod preconditions;
 #[path = "../crates/image/tests/registry/mod.rs"]

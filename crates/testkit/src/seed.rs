@@ -27,6 +27,11 @@ impl Seed {
         mixed ^ mixed >> 31
     }
 
+    /// Another sequence that follows from this one, for somebody who draws at moments of his own.
+    pub fn fork(&mut self) -> Self {
+        Self(self.number())
+    }
+
     /// A number from 0 up to but not including `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.number() % limit.max(1)
