@@ -3,6 +3,7 @@
 mod clients;
 mod conformance;
 mod contest;
+mod golden;
 mod oracle_codec;
 mod oracle_merge;
 mod oracle_rules;
@@ -21,6 +22,8 @@ enum Chore {
     Conformance(conformance::Arguments),
     /// Run the engine against runc.
     Contest,
+    /// Ask a real kube-apiserver what ours is compared with.
+    Golden(golden::Arguments),
     /// Check what compilers don't: which room may use which, module docs, file and function lengths.
     Tidy,
     /// Check the codecs against the vectors that Kubernetes publishes.
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Clients(arguments) => clients::run(&arguments),
         Chore::Conformance(arguments) => conformance::run(&arguments),
         Chore::Contest => contest::run(),
+        Chore::Golden(arguments) => golden::run(&arguments),
         Chore::Tidy => tidy::run(),
         Chore::OracleCodec => oracle_codec::run(),
         Chore::OracleMerge(arguments) => oracle_merge::run(&arguments),

@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod cluster;
+pub mod golden;
 mod interface;
 pub mod leaks;
 pub mod namespace;

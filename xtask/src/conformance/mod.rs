@@ -81,6 +81,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The real server of the same release; built when it isn't there.
+pub(crate) fn apiserver() -> anyhow::Result<PathBuf> {
+    programs::apiserver(&cache()?)
+}
+
 /// Where what was built stays from run to run.
 fn cache() -> anyhow::Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {

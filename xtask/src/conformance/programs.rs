@@ -51,14 +51,9 @@ pub(super) fn suite(cache: &Path) -> anyhow::Result<Suite> {
     let sources = source(&format!("k8s.io/kubernetes@v{KUBERNETES}"))?;
     let module = Module::new(cache, "suite", &kubernetes_module(&sources)?)?;
     let specs = cache.join("e2e.test");
-    // Some specs go by the version that the suite says it has.
-    let version = "k8s.io/component-base/version";
-    let (major, minor) = version_parts();
-    let flags = format!(
-        "-ldflags=-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
-    );
     module.build(
-        &["test", "-c", "-vet=off", &flags],
+        // Some specs go by the version that the suite says it has.
+        &["test", "-c", "-vet=off", &version_flags()],
         "k8s.io/kubernetes/test/e2e",
         &specs,
     )?;
@@ -70,6 +65,28 @@ pub(super) fn suite(cache: &Path) -> anyhow::Result<Suite> {
         sources,
         module,
     })
+}
+
+/// Kubernetes' API server, for those who ask the real one.
+pub(super) fn apiserver(cache: &Path) -> anyhow::Result<PathBuf> {
+    let sources = source(&format!("k8s.io/kubernetes@v{KUBERNETES}"))?;
+    let module = Module::new(cache, "suite", &kubernetes_module(&sources)?)?;
+    let program = cache.join("kube-apiserver");
+    module.build(
+        &["build", &version_flags()],
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        &program,
+    )?;
+    Ok(program)
+}
+
+/// What tells a program which release it is.
+fn version_flags() -> String {
+    let version = "k8s.io/component-base/version";
+    let (major, minor) = version_parts();
+    format!(
+        "-ldflags=-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
+    )
 }
 
 fn version_parts() -> (&'static str, &'static str) {

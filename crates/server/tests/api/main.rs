@@ -12,6 +12,7 @@ mod custom;
 mod encryption;
 mod extension;
 mod fairness;
+mod golden;
 mod hook;
 mod kms;
 mod limits;
