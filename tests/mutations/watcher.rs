@@ -49,7 +49,6 @@ struct Notes {
     /// Why it can't be right any more.
     wrong: Mutex<Option<String>>,
     tally: Mutex<BTreeMap<&'static str, u64>>,
-    opened: Mutex<Vec<(u64, std::time::Instant)>>,
 }
 
 impl Watcher {
@@ -79,19 +78,8 @@ impl Watcher {
         };
         if tokio::time::timeout(PATIENCE, there).await.is_err() {
             let seen = *self.notes.seen.borrow();
-            self.notes.fail(format!(
-                "it is at {seen} and doesn't see {to}; {:?} {:?}",
-                self.tally(),
-                self.notes
-                    .opened
-                    .lock()
-                    .unwrap()
-                    .iter()
-                    .rev()
-                    .take(4)
-                    .map(|(f, i)| (*f, i.elapsed()))
-                    .collect::<Vec<_>>()
-            ));
+            self.notes
+                .fail(format!("it is at {seen} and doesn't see {to}; {:?}", self.tally()));
         }
     }
 
@@ -166,7 +154,8 @@ async fn go_on(sort: &'static Sort, mut manner: Manner, notes: Arc<Notes>, mut l
 async fn watch_once(client: &Client, sort: &Sort, manner: &mut Manner, notes: &Notes) -> Result<(), ()> {
     let from = *notes.seen.borrow();
     let limit = manner.fickle.as_mut().map(|seed| 1 + seed.below(30));
-    let seconds = if limit.is_some() { 3 } else { 600 };
+    // A short one ends with a bookmark.
+    let seconds = if limit.is_some() { 1 } else { 600 };
     let mut stream = open(client, sort, &manner.selector, from, seconds)
         .await
         .map_err(|error| {
@@ -175,7 +164,6 @@ async fn watch_once(client: &Client, sort: &Sort, manner: &mut Manner, notes: &N
             }
         })?;
     notes.count("connections");
-    notes.opened.lock().unwrap().push((from, std::time::Instant::now()));
     let mut count = 0;
     // The end of a stream is looked into by connecting again.
     while let Ok(Some(event)) = stream.try_next().await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
-use crate::instance::Instance;
+use crate::instance::{Instance, UNFINISHED};
 use crate::process::{Role, Running, is_root};
 use crate::{kubeconfig, nodes, wait};
 
@@ -111,7 +111,7 @@ pub async fn purge(instance: &Instance) -> anyhow::Result<()> {
 pub(crate) fn check_is_ours(dir: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
         let name = entry.with_context(|| format!("reading {}", dir.display()))?.file_name();
-        if !KNOWN.iter().any(|known| name == *known) {
+        if !is_known(&name.to_string_lossy()) {
             bail!(
                 "{} has something that is not Gantry's: {:?}; move it away first",
                 dir.display(),
@@ -120,6 +120,15 @@ pub(crate) fn check_is_ours(dir: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is there, or what a process left of it that was killed while it wrote.
+fn is_known(name: &str) -> bool {
+    let of = |known: &&str| match name.strip_prefix(*known) {
+        Some(rest) => rest.is_empty() || (rest.starts_with('.') && rest.ends_with(UNFINISHED)),
+        None => false,
+    };
+    KNOWN.iter().any(of)
 }
 
 fn end(instance: &Instance, running: Running) -> anyhow::Result<()> {
@@ -138,4 +147,24 @@ fn wait_until_gone(instance: &Instance, running: Running, limit: Duration) -> an
     // A process takes its signs away last.
     let found = wait::for_sign(&instance.run_dir(), limit, || (!running.is_alive()).then_some(()))?;
     Ok(found.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_known;
+
+    #[test]
+    fn what_a_kill_leaves_is_known() {
+        for name in [
+            "server",
+            "admin.kubeconfig",
+            "admin.kubeconfig.4711.new",
+            "settings.json.x1y2.new",
+        ] {
+            assert!(is_known(name), "{name}");
+        }
+        for name in ["servers", "letter.new", "admin.kubeconfig.old", "server.new.txt"] {
+            assert!(!is_known(name), "{name}");
+        }
+    }
 }

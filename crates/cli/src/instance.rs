@@ -448,10 +448,19 @@ fn host_address() -> IpAddr {
         .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
+/// How the name of a file ends that isn't written to its end.
+pub(crate) const UNFINISHED: &str = ".new";
+
 /// Writes a file so that a reader sees the old content or the new one.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("writing {}", path.display()))?;
+    // Named after the file, so that one that a kill left behind is known as ours.
+    let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    let mut file = tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(UNFINISHED)
+        .tempfile_in(dir)
+        .with_context(|| format!("writing {}", path.display()))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_data())
         .with_context(|| format!("writing {}", path.display()))?;

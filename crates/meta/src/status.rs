@@ -414,7 +414,8 @@ impl From<Status> for Wire {
             message: status.message,
             reason: status.reason,
             details: status.details,
-            code: Some(status.code),
+            // Kubernetes leaves it out of an answer that says no more than that all is well.
+            code: (status.code != 200).then_some(status.code),
         }
     }
 }

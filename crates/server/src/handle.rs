@@ -275,6 +275,9 @@ async fn resource(
     if let Some(text) = call.kind.row.custom.as_ref().and_then(|custom| custom.deprecation()) {
         call.warn(text);
     }
+    if let Some(text) = call.kind.rules.deprecation() {
+        call.warn(text);
+    }
     Ok(answered(&call).await)
 }
 

@@ -17,6 +17,10 @@ pub(crate) struct Endpoints;
 pub(crate) struct EndpointSlice;
 
 impl Rules for Endpoints {
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn default(&self, object: &mut Value) {
         for subset in object.each("subsets") {
             for port in subset.each("ports") {

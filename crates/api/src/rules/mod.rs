@@ -197,6 +197,16 @@ pub trait Rules: Send + Sync {
         None
     }
 
+    /// Whether dependents stay when a deletion doesn't say what becomes of them.
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
+    /// What every answer about the kind warns of.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What the first deletion leaves in an object that it marks: a finalizer, a condition.
     fn prepare_delete(&self, object: &mut Value) {
         let _ = object;

@@ -114,6 +114,10 @@ impl Rules for ReplicaSet {
 }
 
 impl Rules for ReplicationController {
+    fn orphans_by_default(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         let spec = object.object("spec");
         spec.or("replicas", 1);

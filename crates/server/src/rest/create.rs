@@ -114,6 +114,10 @@ async fn prepare(
 ) -> Result<(), Status> {
     reset_system_metadata(object);
     kind.rules.default(object);
+    // A client owns what it sent and its defaults, not what admission and the kind add to that.
+    if !owned {
+        ownership::track(kind, "", None, object, &options.manager);
+    }
     let name = object::name(object).to_owned();
     let review = review(call, kind, &name);
     call.core.admission.mutate(&review, object).await?;
@@ -121,9 +125,6 @@ async fn prepare(
     kind.rules.prepare_create(object);
     allocate::normalize(&call.core, kind, object, None);
     record_requester(call, kind, object);
-    if !owned {
-        ownership::track(kind, "", None, object, &options.manager);
-    }
     let errors = kind.rules.validate_create(object);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group_kind, &name, &errors));

@@ -125,7 +125,7 @@ async fn step(
 ) -> Result<Option<Deleted>, Status> {
     let mut marked = current.tree.clone();
     let before = marked.clone();
-    finalizers_for(&mut marked, options.propagation);
+    finalizers_for(&mut marked, propagation(kind, options, &current.tree));
     let grace = kind.rules.grace_period(&current.tree, options.grace);
     mark(kind, &mut marked, grace);
     if object::is_deleting(&marked) && !object::is_deleting(&before) {
@@ -161,9 +161,11 @@ async fn step(
             _ => None,
         });
     }
+    // Only what goes gracefully is shown with the mark that it had for no time at all.
+    let last = if grace.is_some() { marked } else { before };
     if options.dry_run {
         return Ok(Some(Deleted {
-            object: marked,
+            object: last,
             revision: current.revision,
             gone: true,
         }));
@@ -172,13 +174,22 @@ async fn step(
     Ok(
         match commit::delete(&call.core, kind, current.key, current.revision, extra).await? {
             Committed::Done(revision) => Some(Deleted {
-                object: marked,
+                object: last,
                 revision,
                 gone: true,
             }),
             _ => None,
         },
     )
+}
+
+/// What becomes of dependents: as the client says, as an earlier deletion has said, or as is usual for the kind.
+fn propagation(kind: &Kind, options: &DeleteOptions, object: &Value) -> Option<Propagation> {
+    let said = object::finalizers(object)
+        .iter()
+        .any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND);
+    let usual = (kind.rules.orphans_by_default() && !said).then_some(Propagation::Orphan);
+    options.propagation.or(usual)
 }
 
 /// Puts in, or takes out, the finalizers by which the garbage collector deals with dependents.

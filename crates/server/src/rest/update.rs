@@ -283,6 +283,11 @@ async fn prepare(
 ) -> Result<(), Status> {
     let (kind, rules) = (target.kind, &target.kind.rules);
     rules.default(object);
+    // As at a create. The other endpoints first put back what can't be written through them.
+    let by_client = target.strategy == Strategy::Main;
+    if by_client && !owned {
+        ownership::track(kind, target.subresource, Some(old), object, &options.manager);
+    }
     let review = review(call, target, old);
     mutate(call, target, &review, object).await?;
     rules.default(object);
@@ -296,7 +301,7 @@ async fn prepare(
         Strategy::Made => {}
     }
     // What the server does itself is nobody's, as in Kubernetes.
-    if !owned && target.strategy != Strategy::Made {
+    if !by_client && !owned && target.strategy != Strategy::Made {
         ownership::track(kind, target.subresource, Some(old), object, &options.manager);
     }
     let errors = match target.strategy {
