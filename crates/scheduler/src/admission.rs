@@ -1,9 +1,10 @@
 //! What a node checks once more before it takes a pod that is bound to it: someone may have bound it past the scheduler
 //! (`spec.nodeName`), and a decision may be outdated when it arrives. Pure, and by the same plug-ins that decided.
 
+use hashbrown::HashMap;
 use k8s_openapi::api::core::v1 as core;
 
-use crate::model::{Effect, Node};
+use crate::model::{Effect, Node, NodeSpec, Pod};
 use crate::plugins::{Affinity, Fit, Name, Plugin, Ports, Taints, Verdict};
 use crate::project;
 
@@ -18,29 +19,62 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Whether `node`, which has `others` already, takes `pod` as well.
-///
-/// # Errors
-/// The first thing that is in the way: resources, then node affinity, the node's name, host ports, and taints that
-/// would end the pod at once. Extended resources that the node doesn't know are not asked of it.
-pub fn admit<'a>(
-    pod: &core::Pod,
-    node: &core::Node,
-    others: impl IntoIterator<Item = &'a core::Pod>,
-) -> Result<(), Refusal> {
-    let mut state = Node::new(project::node(node));
-    for other in others.into_iter().filter_map(project::pod) {
-        state.take(&other);
+/// The pods that a node has taken, and what they take of it.
+pub struct Room {
+    node: Node,
+    pods: HashMap<String, Pod>,
+}
+
+// === impl Room ===
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            node: Node::new(NodeSpec::default()),
+            pods: HashMap::new(),
+        }
     }
-    // One that has ended wants nothing of the node.
-    let Some(mut pod) = project::pod(pod) else {
-        return Ok(());
-    };
-    let known = &state.spec.allocatable.extended;
-    pod.requests
-        .extended
-        .retain(|(name, _)| known.iter().any(|(known, _)| known == name));
-    if let Some(lack) = Fit::lacks(&pod, &state).next() {
+}
+
+impl Room {
+    /// Counts a pod that the node has, as it is now; one that has ended takes nothing any more.
+    pub fn put(&mut self, pod: &core::Pod) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.remove(uid);
+        if let Some(pod) = project::pod(pod) {
+            self.node.take(&pod);
+            self.pods.insert(uid.to_owned(), pod);
+        }
+    }
+
+    /// The pod with this uid is gone.
+    pub fn remove(&mut self, uid: &str) {
+        if let Some(pod) = self.pods.remove(uid) {
+            self.node.give_back(&pod);
+        }
+    }
+
+    /// Whether the node, as it is now, has room for one more pod. It isn't counted yet.
+    ///
+    /// # Errors
+    /// The first thing that is in the way: resources, then node affinity, the node's name, host ports, and taints that
+    /// would end the pod at once. Extended resources that the node doesn't know are not asked of it.
+    pub fn admit(&mut self, pod: &core::Pod, node: &core::Node) -> Result<(), Refusal> {
+        self.node.set(project::node(node));
+        // One that has ended wants nothing of the node.
+        let Some(mut pod) = project::pod(pod) else {
+            return Ok(());
+        };
+        let known = &self.node.spec.allocatable.extended;
+        pod.requests
+            .extended
+            .retain(|(name, _)| known.iter().any(|(known, _)| known == name));
+        check(&pod, &self.node)
+    }
+}
+
+fn check(pod: &Pod, state: &Node) -> Result<(), Refusal> {
+    if let Some(lack) = Fit::lacks(pod, state).next() {
         return Err(Refusal {
             reason: format!("OutOf{}", lack.resource),
             message: format!(
@@ -51,11 +85,11 @@ pub fn admit<'a>(
     }
     let plugins: [(&str, &dyn Plugin); 3] = [("NodeAffinity", &Affinity), ("NodeName", &Name), ("NodePorts", &Ports)];
     for (name, plugin) in plugins {
-        if let Verdict::Not { reasons, .. } = plugin.filter(&pod, &state) {
+        if let Verdict::Not { reasons, .. } = plugin.filter(pod, state) {
             return Err(Refusal::of(name, &reasons.join(", ")));
         }
     }
-    if Taints::untolerated(&pod, &state, |effect| effect == Effect::NoExecute) {
+    if Taints::untolerated(pod, state, |effect| effect == Effect::NoExecute) {
         return Err(Refusal::of("TaintToleration", Taints::REASON));
     }
     Ok(())
@@ -102,7 +136,9 @@ mod tests {
     }
 
     fn check(spec: Value, node: &core::Node, others: &[core::Pod], expected: &str) {
-        let said = match admit(&pod("new", spec), node, others) {
+        let mut room = Room::default();
+        others.iter().for_each(|other| room.put(other));
+        let said = match room.admit(&pod("new", spec), node) {
             Ok(()) => "admitted".to_owned(),
             Err(refusal) => format!("{}: {}", refusal.reason, refusal.message),
         };
@@ -122,12 +158,26 @@ mod tests {
         check(port("0.0.0.0", "TCP"), &node, &other, refused);
         check(port("10.0.0.1", "TCP"), &node, &other, "admitted");
         check(port("127.0.0.1", "UDP"), &node, &other, "admitted");
-        let mut ended = other[0].clone();
-        ended.status = Some(core::PodStatus {
+    }
+
+    #[test]
+    fn what_ends_or_goes_gives_back() {
+        let port = || with(json!({"name": "c", "ports": [{"containerPort": 80, "hostPort": 8080}]}));
+        let (node, mut room) = (node(json!({})), Room::default());
+        let mut old = pod("old", port());
+        room.put(&old);
+        room.put(&old);
+        assert!(room.admit(&pod("new", port()), &node).is_err());
+        old.status = Some(core::PodStatus {
             phase: Some("Failed".to_owned()),
             ..core::PodStatus::default()
         });
-        check(port("127.0.0.1", "TCP"), &node, &[ended], "admitted");
+        room.put(&old);
+        assert_eq!(room.admit(&pod("new", port()), &node), Ok(()));
+        room.put(&pod("new", port()));
+        assert!(room.admit(&pod("third", port()), &node).is_err());
+        room.remove("new");
+        assert_eq!(room.admit(&pod("third", port()), &node), Ok(()));
     }
 
     #[test]

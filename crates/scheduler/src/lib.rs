@@ -15,5 +15,5 @@ mod project;
 mod queue;
 mod terms;
 
-pub use admission::{Refusal, admit};
+pub use admission::{Refusal, Room};
 pub use driver::run;

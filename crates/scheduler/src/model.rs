@@ -168,6 +168,12 @@ impl Node {
         }
     }
 
+    /// Takes the node's new state; what its pods take stays.
+    pub(crate) fn set(&mut self, spec: NodeSpec) {
+        self.name = Sym::of(&spec.name);
+        self.spec = spec;
+    }
+
     pub(crate) fn label(&self, key: Sym) -> Option<Sym> {
         let at = self.spec.labels.binary_search_by_key(&key, |(key, _)| *key).ok()?;
         self.spec.labels.get(at).map(|(_, value)| *value)

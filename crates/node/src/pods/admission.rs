@@ -1,12 +1,11 @@
 //! Whether this node takes a pod that is bound to it: what the scheduler would have checked, and what only the node
 //! knows. A pod that is turned away fails for good, and runs nothing; whoever made it makes another one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use scheduler::Refusal;
+use scheduler::{Refusal, Room};
 
 use super::{Context, events};
 
@@ -35,12 +34,11 @@ enum Namespace {
     Network,
 }
 
-/// Judges a pod that this node sees for the first time; `others` are the pods that it has admitted. Who is turned away
-/// is told so by an event here, and by its status then.
-pub(crate) async fn admit(ctx: &Context, pod: &Pod, others: &[Arc<Pod>]) -> Option<Refusal> {
-    let others = || others.iter().map(AsRef::as_ref);
+/// Judges a pod that this node sees for the first time. Who is turned away is told so by an event here, and by its status
+/// then.
+pub(crate) async fn admit(ctx: &Context, room: &mut Room, pod: &Pod) -> Option<Refusal> {
     let known = ctx.node.borrow().clone();
-    let judge = |node: &Node| of_node(pod).and_then(|()| scheduler::admit(pod, node, others()));
+    let mut judge = |node: &Node| of_node(pod).and_then(|()| room.admit(pod, node));
     let mut refusal = judge(&known).err()?;
     if refusal.is_of_labels()
         && let Some(newest) = newest(ctx).await

@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
+use scheduler::Room;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -40,6 +41,7 @@ use crate::slots::Slots;
 use crate::stats::Samples;
 use crate::volumes::Paths;
 use observed::{Observed, Run, RunState, World};
+
 use start::label;
 pub(crate) use status::Facts;
 use worker::Worker;
@@ -130,7 +132,9 @@ struct Manager {
     running: JoinSet<String>,
     /// What the engine had when the node started, by pod.
     found: HashMap<String, World>,
-    /// Pods that were turned away; they take nothing.
+    /// What the pods take that were not turned away.
+    room: Room,
+    /// Pods that were turned away.
     refused: HashSet<String>,
 }
 
@@ -149,6 +153,7 @@ pub(crate) async fn run(ctx: Arc<Context>, mut images: tokio::sync::watch::Recei
         workers: HashMap::new(),
         running: JoinSet::new(),
         found,
+        room: Room::default(),
         refused: HashSet::new(),
     };
     let mut listed: Option<Vec<Pod>> = None;
@@ -193,16 +198,21 @@ impl Manager {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         let pod = Arc::new(pod);
         let new = self.ctx.pods.lock().insert(uid.clone(), pod.clone()).is_none();
+        let refusal = match new && !is_known(&pod) {
+            true => admission::admit(&self.ctx, &mut self.room, &pod).await,
+            false => None,
+        };
+        if refusal.is_some() {
+            self.refused.insert(uid.clone());
+        }
+        if !self.refused.contains(&uid) {
+            self.room.put(&pod);
+        }
         if let Some(worker) = self.workers.get(&uid)
             && worker.send(Wake::Pod(pod.clone())).is_ok()
         {
             return;
         }
-        let refusal = if new && !is_known(&pod) {
-            self.admit(&pod, &uid).await
-        } else {
-            None
-        };
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut world = self.found.remove(&uid).unwrap_or_default();
         let slot = self.ctx.slots.of(&uid);
@@ -211,7 +221,6 @@ impl Manager {
         }
         let mut worker = Worker::new(self.ctx.clone(), pod, world, slot, (sender.clone(), receiver));
         if let Some(refusal) = refusal {
-            self.refused.insert(uid.clone());
             worker.refuse(refusal);
         }
         self.workers.insert(uid.clone(), sender);
@@ -219,15 +228,6 @@ impl Manager {
             worker.run().await;
             uid
         });
-    }
-
-    async fn admit(&self, pod: &Pod, uid: &str) -> Option<scheduler::Refusal> {
-        let mut others = self.ctx.pods.all();
-        others.retain(|other| {
-            let other = other.metadata.uid.as_deref().unwrap_or_default();
-            other != uid && !self.refused.contains(other)
-        });
-        admission::admit(&self.ctx, pod, &others).await
     }
 
     fn gone(&mut self, uid: &str) {
@@ -238,6 +238,7 @@ impl Manager {
 
     fn ended(&mut self, uid: &str) {
         self.workers.remove(uid);
+        self.room.remove(uid);
         self.refused.remove(uid);
         self.ctx.pods.lock().remove(uid);
     }
