@@ -34,6 +34,7 @@ mod object;
 mod peers;
 pub mod pki;
 mod registration;
+mod reloads;
 mod rest;
 mod runtime;
 mod server;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::exposition::{self, Family, Histogram};
+use crate::reloads::{Figures, Reloads, result};
 
 const LATENCY: Family = Family {
     name: "apiserver_authentication_jwt_authenticator_latency_seconds",
@@ -26,22 +27,24 @@ const KEY_SET: Family = Family {
     help: "[ALPHA] Information about the last JWKS fetched by the JWT authenticator with hash as label, split by api server \
            identity and jwt issuer.",
 };
-const RELOADS: Family = Family {
-    name: "apiserver_authentication_config_controller_automatic_reloads_total",
-    kind: "counter",
-    help: "[BETA] Total number of automatic reloads of authentication configuration split by status and apiserver identity.",
-};
-const RELOADED: Family = Family {
-    name: "apiserver_authentication_config_controller_automatic_reload_last_timestamp_seconds",
-    kind: "gauge",
-    help: "[BETA] Timestamp of the last automatic reload of authentication configuration split by status and apiserver \
+const FILE: Figures = Figures {
+    total: Family {
+        name: "apiserver_authentication_config_controller_automatic_reloads_total",
+        kind: "counter",
+        help: "[BETA] Total number of automatic reloads of authentication configuration split by status and apiserver identity.",
+    },
+    last: Family {
+        name: "apiserver_authentication_config_controller_automatic_reload_last_timestamp_seconds",
+        kind: "gauge",
+        help: "[BETA] Timestamp of the last automatic reload of authentication configuration split by status and apiserver \
            identity.",
-};
-const CONFIGURATION: Family = Family {
-    name: "apiserver_authentication_config_controller_last_config_info",
-    kind: "gauge",
-    help: "[ALPHA] Information about the last applied authentication configuration with hash as label, split by apiserver \
+    },
+    holds: Family {
+        name: "apiserver_authentication_config_controller_last_config_info",
+        kind: "gauge",
+        help: "[ALPHA] Information about the last applied authentication configuration with hash as label, split by apiserver \
            identity.",
+    },
 };
 
 const BOUNDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -63,14 +66,7 @@ struct Counted {
     fetched: BTreeMap<(String, &'static str), f64>,
     /// By issuer: the hash of what was fetched last.
     key_sets: BTreeMap<String, String>,
-    /// By how they ended: how often, and when last.
-    reloads: BTreeMap<&'static str, (u64, f64)>,
-    /// The hash of the configuration that holds.
-    configuration: Option<String>,
-}
-
-fn result(success: bool) -> &'static str {
-    if success { "success" } else { "failure" }
+    reloads: Reloads,
 }
 
 impl Counters {
@@ -93,15 +89,12 @@ impl Counters {
 
     /// A configuration holds from now on.
     pub(super) fn holds(&self, text: &str) {
-        self.counted.lock().configuration = Some(exposition::hash(text));
+        self.counted.lock().reloads.holds(exposition::hash(text));
     }
 
     /// The configuration was read again.
     pub(super) fn reloaded(&self, success: bool) {
-        let mut counted = self.counted.lock();
-        let (count, last) = counted.reloads.entry(result(success)).or_default();
-        *count += 1;
-        *last = exposition::now();
+        self.counted.lock().reloads.ended(success);
     }
 
     /// A token of an issuer was looked at.
@@ -158,13 +151,6 @@ impl Counters {
             (labels, 1.0)
         });
         KEY_SET.write(out, key_sets);
-        let of = |status: &'static str| vec![("apiserver_id_hash", server), ("status", status)];
-        let counts = counted.reloads.iter();
-        RELOADS.write(out, counts.map(|(status, (count, _))| (of(status), *count as f64)));
-        let times = counted.reloads.iter();
-        RELOADED.write(out, times.map(|(status, (_, last))| (of(status), *last)));
-        let holds = counted.configuration.iter();
-        let holds = holds.map(|hash| (vec![("apiserver_id_hash", server), ("hash", hash.as_str())], 1.0));
-        CONFIGURATION.write(out, holds);
+        counted.reloads.write(out, &FILE, server);
     }
 }

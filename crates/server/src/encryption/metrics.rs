@@ -10,6 +10,7 @@ use super::TransformError;
 use super::kms::Calls;
 use super::transformer::resource;
 use crate::exposition::{self, Family, Histogram};
+use crate::reloads::{Figures, Reloads};
 
 const OPERATIONS: Family = Family {
     name: "apiserver_storage_transformation_operations_total",
@@ -25,22 +26,24 @@ const DURATIONS: Family = Family {
     kind: "histogram",
     help: "[ALPHA] Latencies in seconds of value transformation operations.",
 };
-const RELOADS: Family = Family {
-    name: "apiserver_encryption_config_controller_automatic_reloads_total",
-    kind: "counter",
-    help: "[ALPHA] Total number of reload successes and failures of encryption configuration split by apiserver identity.",
-};
-const RELOADED: Family = Family {
-    name: "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
-    kind: "gauge",
-    help: "[ALPHA] Timestamp of the last successful or failed automatic reload of encryption configuration split by \
+const FILE: Figures = Figures {
+    total: Family {
+        name: "apiserver_encryption_config_controller_automatic_reloads_total",
+        kind: "counter",
+        help: "[ALPHA] Total number of reload successes and failures of encryption configuration split by apiserver identity.",
+    },
+    last: Family {
+        name: "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
+        kind: "gauge",
+        help: "[ALPHA] Timestamp of the last successful or failed automatic reload of encryption configuration split by \
            apiserver identity.",
-};
-const CONFIGURATION: Family = Family {
-    name: "apiserver_encryption_config_controller_last_config_info",
-    kind: "gauge",
-    help: "[ALPHA] Information about the last applied encryption configuration with hash as label, split by apiserver \
+    },
+    holds: Family {
+        name: "apiserver_encryption_config_controller_last_config_info",
+        kind: "gauge",
+        help: "[ALPHA] Information about the last applied encryption configuration with hash as label, split by apiserver \
            identity.",
+    },
 };
 
 /// Which way a value goes.
@@ -74,10 +77,7 @@ struct Counted {
     /// By resource, how it ended, direction and prefix.
     operations: BTreeMap<(String, &'static str, Direction, String), u64>,
     durations: BTreeMap<(Direction, String), Histogram>,
-    /// By how they ended: how often, and when last.
-    reloads: BTreeMap<&'static str, (u64, f64)>,
-    /// The configuration that holds.
-    configuration: Option<String>,
+    reloads: Reloads,
 }
 
 impl Transformations {
@@ -111,16 +111,13 @@ impl Transformations {
 
     /// A configuration holds from now on.
     pub(super) fn holds(&self, fingerprint: &[u8; 32]) {
-        self.counted.lock().configuration = Some(format!("sha256:{}", hex::encode(fingerprint)));
+        let hash = format!("sha256:{}", hex::encode(fingerprint));
+        self.counted.lock().reloads.holds(hash);
     }
 
     /// The configuration was read again.
     pub(super) fn reloaded(&self, success: bool) {
-        let status = if success { "success" } else { "failure" };
-        let mut counted = self.counted.lock();
-        let (count, last) = counted.reloads.entry(status).or_default();
-        *count += 1;
-        *last = exposition::now();
+        self.counted.lock().reloads.ended(success);
     }
 
     /// Appends the Prometheus text format.
@@ -153,17 +150,7 @@ impl Counted {
             (labels, histogram)
         });
         DURATIONS.write_histograms(out, durations);
-        let of = |status: &'static str| vec![("apiserver_id_hash", server), ("status", status)];
-        let counts = self
-            .reloads
-            .iter()
-            .map(|(status, (count, _))| (of(status), *count as f64));
-        RELOADS.write(out, counts);
-        let times = self.reloads.iter().map(|(status, (_, last))| (of(status), *last));
-        RELOADED.write(out, times);
-        let holds = self.configuration.iter();
-        let holds = holds.map(|hash| (vec![("apiserver_id_hash", server), ("hash", hash.as_str())], 1.0));
-        CONFIGURATION.write(out, holds);
+        self.reloads.write(out, &FILE, server);
     }
 }
 
