@@ -4,6 +4,7 @@ mod clients;
 mod conformance;
 mod contest;
 mod golden;
+mod oracle;
 mod oracle_codec;
 mod oracle_merge;
 mod oracle_rules;

@@ -56,9 +56,6 @@ const LISTING: &str = "find . -path ./proc -prune -o -path ./sys -prune -o -path
     find . -type f ! -path './etc/hosts' ! -path './etc/resolv.conf' ! -path './etc/hostname' -exec sha256sum {} + | sort -k2";
 
 fn oracle(stage: &Stage<'_>) -> anyhow::Result<()> {
-    if stage.pass.number > 0 {
-        return Ok(());
-    }
     tools::program("buildah", "buildah")?;
     stage.sh("mkdir -p c/d/sub && cp -a $WORK/tools/rootfs c/ && echo a > c/a.txt && echo 1 > c/d/1.txt && echo 2 > c/d/2.md")?;
     stage.sh(
@@ -157,9 +154,6 @@ fn difference(ours: &str, theirs: &str) -> String {
 
 /// What people see of a build.
 fn everyday(stage: &Stage<'_>) -> anyhow::Result<()> {
-    if stage.pass.number > 0 {
-        return Ok(());
-    }
     stage.sh("mkdir -p c && cp -a $WORK/tools/rootfs c/ && echo hidden > key")?;
     stage.write(
         "c/Dockerfile",
